@@ -1,0 +1,13 @@
+/* sys/proc.h: what /proc tells of a process. */
+#pragma once
+
+#include "base/err.h"
+
+#include <sys/types.h>
+
+/* Field 22 of /proc/PID/stat (clock ticks since boot), and its state letter (may be NULL). -ESRCH when there is none. */
+MUST_USE int proc_start_time(pid_t pid, uint64_t *ret, char *ret_state);
+/* Opens a pidfd for the process that has this number and start time; -ESRCH if it has gone. */
+MUST_USE int proc_open(pid_t pid, uint64_t start_time, int *ret_pidfd);
+int proc_pidfd_open(pid_t pid);
+int proc_pidfd_kill(int pidfd, int signo);

@@ -1,0 +1,75 @@
+/* sys/proc.c: see proc.h. */
+#include "sys/proc.h"
+
+#include "base/fd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* stat's fields behind the command name, which may itself hold spaces and parentheses. */
+int proc_start_time(pid_t pid, uint64_t *ret, char *ret_state)
+{
+    char path[32], text[1024];
+    snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+    CLEANUP_FD int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return errno == ENOENT ? -ESRCH : -errno;
+    }
+    ssize_t n = read(fd, text, sizeof(text) - 1);
+    if (n <= 0) {
+        return n < 0 ? -errno : -ESRCH;
+    }
+    text[n] = '\0';
+    char *p = strrchr(text, ')');
+    if (!p || p[1] != ' ') {
+        return -EPROTO;
+    }
+    char state = p[2];
+    p += 2;
+    for (int field = 3; field < 22 && p; field++) { /* p is at field 3: the state */
+        p = strchr(p, ' ');
+        p = p ? p + 1 : NULL;
+    }
+    if (!p) {
+        return -EPROTO;
+    }
+    *ret = strtoull(p, NULL, 10);
+    if (ret_state) {
+        *ret_state = state;
+    }
+    return 0;
+}
+
+int proc_pidfd_open(pid_t pid)
+{
+    int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+    return fd < 0 ? -errno : fd;
+}
+
+int proc_pidfd_kill(int pidfd, int signo)
+{
+    return syscall(SYS_pidfd_send_signal, pidfd, signo, NULL, 0) < 0 ? -errno : 0;
+}
+
+int proc_open(pid_t pid, uint64_t start_time, int *ret_pidfd)
+{
+    uint64_t now;
+    CLEANUP_FD int fd = proc_pidfd_open(pid);
+    if (fd < 0) {
+        return fd;
+    }
+    /* The pidfd came first: if the start time is right now, it was so when it was opened. */
+    int r = proc_start_time(pid, &now, NULL);
+    if (r < 0) {
+        return r;
+    }
+    if (now != start_time) {
+        return -ESRCH;
+    }
+    *ret_pidfd = fd_steal(&fd);
+    return 0;
+}

@@ -76,6 +76,8 @@ struct engine_pod_spec {
     enum engine_ns_mode net, pid, ipc;
     char *network;           /* name of a CNI network; NULL: the default one. "none": only lo */
     char *netns_of;          /* share the network namespace of this pod or container */
+    char *ipcns_of;          /* share the IPC namespace (and /dev/shm) of this one */
+    int64_t shm_size;        /* of /dev/shm; 0: 64 MiB */
     bool userns;
     JSON_ARRAY(struct engine_id_map) uid_map, gid_map;
     bool privileged;
@@ -124,6 +126,7 @@ struct engine_mount {
     char *options; /* tmpfs: "size=64m,mode=1777" */
     char *sub_path; /* image volumes */
     bool userns_map; /* idmap the mount to the container's user namespace */
+    bool no_copy;    /* volumes: a new one is not filled with what the image has there */
 };
 
 struct engine_device {
@@ -235,6 +238,11 @@ MUST_USE int engine_ctr_resize(struct engine *g, const char *ref, const char *ex
 /* After an exit: --rm, restart policy, network. What the monitor's exit command calls. */
 MUST_USE int engine_ctr_cleanup(struct engine *g, const char *ref, struct err *e);
 
+/* Processes in its cgroup, as the host numbers them; *ret: caller frees. ERR_INVALID when it does not run. */
+MUST_USE int engine_ctr_pids(struct engine *g, const char *ref, int32_t **ret, size_t *ret_n, struct err *e);
+/* What its writable layer changed, in order of path. kind: 'A' added, 'C' changed, 'D' deleted. Returns < 0 to end. */
+typedef int engine_diff_fn(void *data, char kind, const char *path);
+MUST_USE int engine_ctr_diff(struct engine *g, const char *ref, engine_diff_fn *fn, void *data, struct err *e);
 /* A descriptor of the container's root: an O_PATH fd to resolve in with RESOLVE_IN_ROOT (running: /proc/PID/root; else a mount made for it). */
 MUST_USE int engine_ctr_root(struct engine *g, const char *ref, int *ret_fd, struct err *e);
 
@@ -346,6 +354,50 @@ MUST_USE int engine_image_load(struct engine *g, int fd, const char *layout_dir,
 enum engine_archive { ENGINE_ARCHIVE_DOCKER, ENGINE_ARCHIVE_OCI };
 MUST_USE int engine_image_save(struct engine *g, char *const *refs, enum engine_archive format, int fd, struct err *e);
 
+/* tls_verify, auth and progress count; status: "preparing", "uploading", "mounted", "exists", "done". *ret_digest: of the manifest. */
+MUST_USE int engine_image_push(struct engine *g, const char *ref, const char *destination, const struct engine_pull_options *o,
+                               char **ret_digest, struct err *e);
+/* Whether the registry takes the credentials: a request to its /v2/, with its token server where it has one. ERR_DENIED if not. */
+MUST_USE int engine_registry_login(struct engine *g, const char *server, const struct engine_auth *auth, bool tls_verify,
+                                   struct err *e);
+/* Which hosts, credentials (not their secrets) and TLS files a pull of ref would use, and why: lines of text. */
+MUST_USE int engine_registry_explain(struct engine *g, const char *ref, struct buf *out, struct err *e);
+
+/* ---- volumes ------------------------------------------------------------------------------- */
+
+struct engine_volume {
+    char *name, *path; /* ROOT/volumes/NAME/data */
+    int64_t created_at;
+    struct str_map labels, options;
+    bool anonymous;    /* made for a container: its name is 64 hex digits */
+    uint32_t users;    /* containers that mount it */
+};
+void engine_volume_free(struct engine_volume *v);
+struct engine_volumes {
+    struct engine_volume **v;
+    size_t n;
+};
+void engine_volumes_done(struct engine_volumes *v);
+/* name NULL: an anonymous one. An existing one of that name is fine. *ret_name: caller frees. */
+MUST_USE int engine_volume_create(struct engine *g, const char *name, const struct str_map *labels, char **ret_name, struct err *e);
+MUST_USE int engine_volume_list(struct engine *g, struct engine_volumes *ret, struct err *e);
+MUST_USE int engine_volume_get(struct engine *g, const char *name, struct engine_volume **ret, struct err *e);
+/* ERR_BUSY while a container mounts it. force: an absent one is fine. */
+MUST_USE int engine_volume_remove(struct engine *g, const char *name, bool force, struct err *e);
+
+/* ---- networks ------------------------------------------------------------------------------ */
+
+struct engine_network {
+    char *name, *driver; /* type of its first plugin; "host" and "null" for the built-in ones */
+    char *file, *subnet; /* configuration; NULL for built-in ones */
+};
+struct engine_networks {
+    struct engine_network *v;
+    size_t n;
+};
+void engine_networks_done(struct engine_networks *n);
+MUST_USE int engine_network_list(struct engine *g, struct engine_networks *ret, struct err *e);
+
 struct engine_fs_usage {
     int64_t timestamp;
     char *mountpoint;
@@ -398,3 +450,10 @@ struct engine_info {
 };
 void engine_info_done(struct engine_info *i);
 MUST_USE int engine_info(struct engine *g, struct engine_info *ret, struct err *e);
+
+/*
+ * Checks blobs, layers, pods and containers against the database. fn is called for each finding (repaired: it was put right);
+ * repair false changes nothing. *ret_problems: how many are left.
+ */
+typedef void engine_fsck_fn(void *data, const char *object, const char *finding, bool repaired);
+MUST_USE int engine_fsck(struct engine *g, bool repair, engine_fsck_fn *fn, void *data, size_t *ret_problems, struct err *e);

@@ -273,16 +273,18 @@ MUST_USE int engine_exec_sync(struct engine *g, const char *ref, char *const *ar
 
 /* ---- stats -------------------------------------------------------------------------------- */
 
+struct engine_net_stats {
+    char name[16];
+    uint64_t rx_bytes, rx_errors, tx_bytes, tx_errors, rx_packets, tx_packets;
+};
+
 struct engine_stats {
     int64_t timestamp;
     uint64_t cpu_ns, cpu_user_ns, cpu_system_ns;
     uint64_t mem_usage, mem_working_set, mem_rss, mem_limit, mem_page_faults, mem_major_faults, swap_usage;
     uint64_t pids, io_read, io_write;
     uint64_t rw_bytes, rw_inodes; /* writable layer */
-    JSON_ARRAY(struct engine_net_stats {
-        char name[16];
-        uint64_t rx_bytes, rx_errors, tx_bytes, tx_errors, rx_packets, tx_packets;
-    }) net;
+    JSON_ARRAY(struct engine_net_stats) net;
 };
 void engine_stats_done(struct engine_stats *s);
 MUST_USE int engine_ctr_stats(struct engine *g, const char *ref, struct engine_stats *ret, struct err *e);

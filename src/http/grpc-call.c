@@ -73,6 +73,11 @@ void call_abandon(struct grpc_call *c)
     pthread_mutex_unlock(&s->lock);
 }
 
+const struct grpc_method *grpc_call_method(const struct grpc_call *c)
+{
+    return c->method;
+}
+
 bool grpc_cancelled(struct grpc_call *c)
 {
     pthread_mutex_lock(&c->server->lock);

@@ -25,6 +25,7 @@ struct grpc_method {
     const char *path; /* "/package.Service/Method" */
     grpc_fn *fn;
     bool streaming; /* the server's side */
+    const void *tag; /* the owner's */
 };
 
 struct grpc_limits {
@@ -70,6 +71,8 @@ unsigned grpc_server_running(struct grpc_server *s);
 MUST_USE int grpc_send(struct grpc_call *c, const void *msg, size_t len, struct err *e);
 /* As grpc_send(), and takes over the buffer's memory: its first GRPC_PREFIX bytes are reserved for the prefix. */
 MUST_USE int grpc_send_buf(struct grpc_call *c, struct buf *b, struct err *e);
+/* The entry of the table that is called. */
+const struct grpc_method *grpc_call_method(const struct grpc_call *c);
 /* True when nobody waits for the call any more. */
 bool grpc_cancelled(struct grpc_call *c);
 /* Called once from another thread when the call is cancelled, or at once if it already is; NULL takes it back. */

@@ -1,8 +1,8 @@
 /* http/test-grpc.c: codecs of gRPC, and a server on a thread of its own, driven by the real client and by raw bytes. */
 #include "base/test.h"
 
-#include "../../tests/tools/grpc-client.h"
 #include "base/fd.h"
+#include "http/grpc-client.h"
 #include "http/grpc.h"
 
 #include <errno.h>

@@ -1,5 +1,5 @@
-/* tests/tools/grpc-client.c: see grpc-client.h. */
-#include "grpc-client.h"
+/* http/grpc-client.c: see grpc-client.h. */
+#include "http/grpc-client.h"
 
 #include "base/fd.h"
 #include "base/num.h"

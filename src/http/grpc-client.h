@@ -1,5 +1,5 @@
 /*
- * tests/tools/grpc-client.h: a small blocking gRPC client over nghttp2 for tests, the demo and benchmarks: one connection, one
+ * http/grpc-client.h: a small blocking gRPC client over nghttp2 for tests, the demo and benchmarks (no server links it): one connection, one
  * call at a time. Not thread-safe: take one client a thread.
  */
 #pragma once

@@ -72,7 +72,7 @@ static void test_tables(void **state)
         { { "table {{.Name}}\\t{{.ID}}", false, 0 }, "NAMES     CONTAINER ID\nweb       12\n" },
         { { "{{.Name}}:{{.ID}}", false, 0 }, "web:12\n" },
         { { "json", false, 0 }, "{\"ID\":\"12\",\"Name\":\"web\",\"Cmd\":\"sleep 1000\"}\n" },
-        { { NULL, false, 32 }, "CONTAINER…   NAMES     COMMAND\n12           web       sleep 10…\n" },
+        { { NULL, false, 32 }, "CONTAINE…   NAMES     COMMAND\n12          web       sleep 1000\n" },
     };
     json_t *rows = json_loads("[{\"ID\":\"12\",\"Name\":\"web\",\"Cmd\":\"sleep 1000\"}]", 0, NULL);
     for (size_t i = 0; i < ARRAY_LEN(t); i++) {

@@ -25,6 +25,7 @@ struct oci_create_args {
     const char *id;            /* [A-Za-z0-9_+.-]{1,1024}, not "." or ".." */
     const char *bundle;        /* absolute path of the bundle's folder */
     const struct oci_spec *spec;
+    const char *config_text;   /* what spec was parsed from; kept on disk with the state; may be NULL without state_root */
     const char *state_root;    /* folder that gets a folder ID with state.json and the start fifo; NULL: no state on disk */
     const struct oci_overlay *overlay; /* NULL: root.path of the config */
     int stdio[3];              /* -1: inherited; ignored when process.terminal */
@@ -117,6 +118,8 @@ MUST_USE int oci_pause(const char *state_root, const char *id, bool pause, struc
  * "cgroupfs:/tare/abc" or "systemd:system.slice:tare:abc".
  */
 MUST_USE int oci_cgroup_open(const char *text, struct oci_cgroup **ret, struct err *e);
+/* For an exec: text of the container's (NULL: the cgroups that pid is in), and a child of it that is made if need be (NULL: none). */
+MUST_USE int oci_cgroup_open_sub(const char *text, const char *child, pid_t pid, struct oci_cgroup **ret, struct err *e);
 void oci_cgroup_free(struct oci_cgroup *cg);
 static inline void oci_cgroup_free_p(struct oci_cgroup **cg)
 {

@@ -1,0 +1,258 @@
+/*
+ * oci/cgroup-devices.c: which device nodes a container may use: lists on v1, a small BPF program on v2. Rules count in their order, the
+ * last match wins; the devices that every container has are appended.
+ */
+#include "base/fd.h"
+#include "oci/cgroup.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/bpf.h>
+#include <stdio.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+struct rule {
+    bool allow;
+    char type; /* a, b, c */
+    int64_t major, minor; /* -1: all */
+    unsigned access;      /* BPF_DEVCG_ACC_* */
+};
+
+static const struct rule always[] = {
+    { true, 'c', -1, -1, BPF_DEVCG_ACC_MKNOD },
+    { true, 'b', -1, -1, BPF_DEVCG_ACC_MKNOD },
+    { true, 'c', 1, 3, 7 }, /* null */
+    { true, 'c', 1, 5, 7 }, /* zero */
+    { true, 'c', 1, 7, 7 }, /* full */
+    { true, 'c', 1, 8, 7 }, /* random */
+    { true, 'c', 1, 9, 7 }, /* urandom */
+    { true, 'c', 5, 0, 7 }, /* tty */
+    { true, 'c', 5, 1, 7 }, /* console */
+    { true, 'c', 5, 2, 7 }, /* ptmx */
+    { true, 'c', 136, -1, 7 }, /* pts */
+};
+
+static int rule_of(const struct oci_device_rule *d, struct rule *ret, size_t i, struct err *e)
+{
+    struct rule r = { .allow = d->allow, .type = 'a', .major = d->major ? *d->major : -1, .minor = d->minor ? *d->minor : -1, .access = 0 };
+    if (!str_empty(d->type)) {
+        if (d->type[1] || !strchr("abcu", d->type[0])) {
+            return err_set(e, EINVAL, ERR_INVALID, "linux.resources.devices[%zu].type: '%s' is none of a, b, c", i, d->type);
+        }
+        r.type = d->type[0] == 'u' ? 'c' : d->type[0];
+    }
+    for (const char *p = str_empty(d->access) ? "rwm" : d->access; *p; p++) {
+        unsigned bit = *p == 'r' ? BPF_DEVCG_ACC_READ : *p == 'w' ? BPF_DEVCG_ACC_WRITE : *p == 'm' ? BPF_DEVCG_ACC_MKNOD : 0;
+        if (!bit) {
+            return err_set(e, EINVAL, ERR_INVALID, "linux.resources.devices[%zu].access: '%s' is made of other letters than r, w, m", i, d->access);
+        }
+        r.access |= bit;
+    }
+    *ret = r;
+    return 0;
+}
+
+static int rules_of(const struct oci_device_rule *d, size_t n, struct rule **ret, size_t *ret_n, struct err *e)
+{
+    CLEANUP_FREE struct rule *all = calloc(n + ARRAY_LEN(always), sizeof(*all));
+    if (!all) {
+        return err_oom(e);
+    }
+    for (size_t i = 0; i < n; i++) {
+        int r = rule_of(&d[i], &all[i], i, e);
+        if (r < 0) {
+            return r;
+        }
+    }
+    memcpy(all + n, always, sizeof(always));
+    *ret_n = n + ARRAY_LEN(always);
+    *ret = PTR_STEAL(all);
+    return 0;
+}
+
+static struct bpf_insn jump_ne(uint8_t reg, int32_t value)
+{
+    return (struct bpf_insn){ .code = BPF_JMP | BPF_JNE | BPF_K, .dst_reg = reg & 0xf, .imm = value };
+}
+
+/* Appends the test of one rule; every failed condition jumps behind it. Returns the number of instructions. */
+static size_t rule_code(const struct rule *r, struct bpf_insn *out)
+{
+    size_t n = 0;
+    if (r->type != 'a') {
+        out[n++] = jump_ne(BPF_REG_2, r->type == 'b' ? BPF_DEVCG_DEV_BLOCK : BPF_DEVCG_DEV_CHAR);
+    }
+    if (r->access != 7) {
+        out[n++] = (struct bpf_insn){ .code = BPF_ALU | BPF_MOV | BPF_X, .dst_reg = BPF_REG_1, .src_reg = BPF_REG_3 };
+        /* Allowed is what asks for nothing else; denied is what asks for any of it. */
+        out[n++] = (struct bpf_insn){ .code = BPF_ALU | BPF_AND | BPF_K, .dst_reg = BPF_REG_1,
+                                      .imm = (int32_t)(r->allow ? 7u & ~r->access : r->access) };
+        out[n++] = (struct bpf_insn){ .code = (uint8_t)(BPF_JMP | (r->allow ? BPF_JNE : BPF_JEQ) | BPF_K), .dst_reg = BPF_REG_1, .imm = 0 };
+    }
+    if (r->major >= 0) {
+        out[n++] = jump_ne(BPF_REG_4, (int32_t)r->major);
+    }
+    if (r->minor >= 0) {
+        out[n++] = jump_ne(BPF_REG_5, (int32_t)r->minor);
+    }
+    out[n++] = (struct bpf_insn){ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = r->allow };
+    out[n++] = (struct bpf_insn){ .code = BPF_JMP | BPF_EXIT };
+    for (size_t i = 0; i < n; i++) {
+        if (BPF_CLASS(out[i].code) == BPF_JMP && BPF_OP(out[i].code) != BPF_EXIT) {
+            out[i].off = (int16_t)(n - i - 1);
+        }
+    }
+    return n;
+}
+
+int device_program(const struct oci_device_rule *d, size_t n_rules, struct bpf_insn **ret, size_t *ret_len, struct err *e)
+{
+    CLEANUP_FREE struct rule *all = NULL;
+    size_t n;
+    int r = rules_of(d, n_rules, &all, &n, e);
+    if (r < 0) {
+        return r;
+    }
+    struct bpf_insn *code = calloc(n * 8 + 8, sizeof(*code));
+    if (!code) {
+        return err_oom(e);
+    }
+    /* struct bpf_cgroup_dev_ctx: access_type (type in the low half, access in the high one), major, minor. */
+    const struct bpf_insn head[] = {
+        { .code = BPF_LDX | BPF_MEM | BPF_W, .dst_reg = BPF_REG_2, .src_reg = BPF_REG_1, .off = 0 },
+        { .code = BPF_ALU | BPF_MOV | BPF_X, .dst_reg = BPF_REG_3, .src_reg = BPF_REG_2 },
+        { .code = BPF_ALU | BPF_AND | BPF_K, .dst_reg = BPF_REG_2, .imm = 0xffff },
+        { .code = BPF_ALU | BPF_RSH | BPF_K, .dst_reg = BPF_REG_3, .imm = 16 },
+        { .code = BPF_LDX | BPF_MEM | BPF_W, .dst_reg = BPF_REG_4, .src_reg = BPF_REG_1, .off = 4 },
+        { .code = BPF_LDX | BPF_MEM | BPF_W, .dst_reg = BPF_REG_5, .src_reg = BPF_REG_1, .off = 8 },
+    };
+    memcpy(code, head, sizeof(head));
+    size_t len = ARRAY_LEN(head);
+    bool closed = false;
+    for (size_t i = n; i-- > 0 && !closed;) {
+        len += rule_code(&all[i], code + len);
+        /* What matches everything ends the search: code behind it would be unreachable, which the kernel refuses. */
+        closed = all[i].type == 'a' && all[i].access == 7 && all[i].major < 0 && all[i].minor < 0;
+    }
+    if (!closed) {
+        code[len++] = (struct bpf_insn){ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = 0 };
+        code[len++] = (struct bpf_insn){ .code = BPF_JMP | BPF_EXIT };
+    }
+    *ret = code;
+    *ret_len = len;
+    return 0;
+}
+
+static int bpf(int cmd, union bpf_attr *a)
+{
+    return (int)syscall(SYS_bpf, cmd, a, sizeof(*a));
+}
+
+static int attached_ids(int dir, uint32_t ids[64], uint32_t *n)
+{
+    union bpf_attr a = { 0 };
+    a.query.target_fd = (uint32_t)dir;
+    a.query.attach_type = BPF_CGROUP_DEVICE;
+    a.query.prog_ids = (uint64_t)(uintptr_t)ids;
+    a.query.prog_cnt = 64;
+    if (bpf(BPF_PROG_QUERY, &a) < 0) {
+        return -errno;
+    }
+    *n = a.query.prog_cnt;
+    return 0;
+}
+
+static void detach(int dir, uint32_t id)
+{
+    union bpf_attr a = { 0 };
+    a.prog_id = id;
+    CLEANUP_FD int fd = bpf(BPF_PROG_GET_FD_BY_ID, &a);
+    if (fd >= 0) {
+        union bpf_attr d = { 0 };
+        d.target_fd = (uint32_t)dir;
+        d.attach_bpf_fd = (uint32_t)fd;
+        d.attach_type = BPF_CGROUP_DEVICE;
+        (void)bpf(BPF_PROG_DETACH, &d);
+    }
+}
+
+static int devices_v2(const struct oci_cgroup *cg, int dir, const struct oci_resources *res, struct err *e)
+{
+    CLEANUP_FREE struct bpf_insn *code = NULL;
+    size_t len;
+    int r = device_program(res->devices.v, res->devices.n, &code, &len, e);
+    if (r < 0) {
+        return r;
+    }
+    union bpf_attr a = { 0 };
+    a.prog_type = BPF_PROG_TYPE_CGROUP_DEVICE;
+    a.insn_cnt = (uint32_t)len;
+    a.insns = (uint64_t)(uintptr_t)code;
+    a.license = (uint64_t)(uintptr_t) "Apache-2.0";
+    CLEANUP_FD int prog = bpf(BPF_PROG_LOAD, &a);
+    if (prog < 0) {
+        return (errno == EPERM || errno == EACCES) && cg->tolerant ? 0 : err_sys(e, errno, "linux.resources.devices: load the BPF program");
+    }
+    uint32_t old[64], n = 0;
+    (void)attached_ids(dir, old, &n);
+    union bpf_attr t = { 0 };
+    t.target_fd = (uint32_t)dir;
+    t.attach_bpf_fd = (uint32_t)prog;
+    t.attach_type = BPF_CGROUP_DEVICE;
+    t.attach_flags = BPF_F_ALLOW_MULTI;
+    if (bpf(BPF_PROG_ATTACH, &t) < 0) {
+        return (errno == EPERM || errno == EACCES) && cg->tolerant ? 0 : err_sys(e, errno, "linux.resources.devices: attach the BPF program");
+    }
+    /* All attached programs have to agree: the old ones go only when the new one is there, so that no moment is without. */
+    for (uint32_t i = 0; i < n; i++) {
+        detach(dir, old[i]);
+    }
+    return 0;
+}
+
+static int rule_text(const struct rule *r, char *out, size_t size)
+{
+    char major[24] = "*", minor[24] = "*";
+    if (r->major >= 0) {
+        snprintf(major, sizeof(major), "%lld", (long long)r->major);
+    }
+    if (r->minor >= 0) {
+        snprintf(minor, sizeof(minor), "%lld", (long long)r->minor);
+    }
+    if (r->type == 'a' && r->major < 0 && r->minor < 0 && r->access == 7) {
+        return snprintf(out, size, "a");
+    }
+    return snprintf(out, size, "%c %s:%s %s%s%s", r->type, major, minor, r->access & BPF_DEVCG_ACC_READ ? "r" : "",
+                    r->access & BPF_DEVCG_ACC_WRITE ? "w" : "", r->access & BPF_DEVCG_ACC_MKNOD ? "m" : "");
+}
+
+static int devices_v1(const struct oci_cgroup *cg, int dir, const struct oci_resources *res, struct err *e)
+{
+    CLEANUP_FREE struct rule *all = NULL;
+    size_t n;
+    int r = rules_of(res->devices.v, res->devices.n, &all, &n, e);
+    CLEANUP_FD int allow = openat(dir, "devices.allow", O_WRONLY | O_CLOEXEC);
+    CLEANUP_FD int deny = openat(dir, "devices.deny", O_WRONLY | O_CLOEXEC);
+    if (r == 0 && (allow < 0 || deny < 0)) {
+        return err_sys(e, errno, "linux.resources.devices: open the device lists");
+    }
+    for (size_t i = 0; r == 0 && i < n; i++) {
+        char text[64];
+        int len = rule_text(&all[i], text, sizeof(text));
+        if (write(all[i].allow ? allow : deny, text, (size_t)len) < 0 && !(cg->tolerant && (errno == EPERM || errno == EACCES))) {
+            r = err_sys(e, errno, "linux.resources.devices: %s '%s'", all[i].allow ? "allow" : "deny", text);
+        }
+    }
+    return r;
+}
+
+int cgroup_devices_apply(struct oci_cgroup *cg, const struct oci_resources *res, struct err *e)
+{
+    bool v2;
+    int dir = cgroup_dir(cg, "devices", &v2);
+    if (dir < 0) {
+        return 0;
+    }
+    return v2 ? devices_v2(cg, dir, res, e) : devices_v1(cg, dir, res, e);
+}

@@ -1,0 +1,560 @@
+/*
+ * oci/cgroup.c: a container's cgroup: its folder in every hierarchy, by descriptor. Processes are born in it (v2) or put themselves in
+ * (v1): moving another one in from outside makes the kernel wait for all processors.
+ */
+#include "oci/cgroup.h"
+
+#include "base/fd.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+int cgroup_write(const struct oci_cgroup *cg, int dir, const char *file, const char *value, struct err *e)
+{
+    int r = file_write(dir, file, value, strlen(value), e);
+    if ((r == -EACCES || r == -EPERM || r == -EROFS) && cg->tolerant) {
+        return 0;
+    }
+    return r;
+}
+
+int cgroup_write_i64(const struct oci_cgroup *cg, int dir, const char *file, int64_t value, struct err *e)
+{
+    char text[32];
+    snprintf(text, sizeof(text), "%lld", (long long)value);
+    return cgroup_write(cg, dir, file, text, e);
+}
+
+int cgroup_dir(const struct oci_cgroup *cg, const char *controller, bool *ret_v2)
+{
+    const struct cg_hierarchy *h = cg_machine_find(&cg->machine, controller);
+    *ret_v2 = h && h->v2;
+    return h ? cg->dir[h - cg->machine.h] : -1;
+}
+
+const char *oci_cgroup_text(const struct oci_cgroup *cg)
+{
+    return cg->text;
+}
+
+void oci_cgroup_free(struct oci_cgroup *cg)
+{
+    if (!cg) {
+        return;
+    }
+    for (size_t i = 0; i < cg->machine.n; i++) {
+        fd_close(&cg->dir[i]);
+        fd_close(&cg->tasks[i]);
+    }
+    cg_machine_done(&cg->machine);
+    free(cg->text);
+    free(cg->path);
+    free(cg);
+}
+
+static int cgroup_new(const char *text, struct oci_cgroup **ret, struct err *e)
+{
+    CLEANUP_OCI_CGROUP struct oci_cgroup *cg = calloc(1, sizeof(*cg));
+    if (!cg || !(cg->text = strdup(text))) {
+        return err_oom(e);
+    }
+    memset(cg->dir, 0xff, sizeof(cg->dir));
+    memset(cg->tasks, 0xff, sizeof(cg->tasks));
+    cg->tolerant = geteuid() != 0;
+    int r = cg_machine_read(&cg->machine, e);
+    if (r == 0) {
+        *ret = PTR_STEAL(cg);
+    }
+    return r;
+}
+
+static int path_check(const char *path, struct err *e)
+{
+    if (strlen(path) >= PATH_MAX - 64) {
+        return err_set(e, ENAMETOOLONG, ERR_INVALID, "linux.cgroupsPath: too long");
+    }
+    for (const char *p = path; *p;) {
+        p += strspn(p, "/");
+        size_t n = strcspn(p, "/");
+        if ((n == 2 && memcmp(p, "..", 2) == 0) || (n == 1 && *p == '.')) {
+            return err_set(e, EINVAL, ERR_INVALID, "linux.cgroupsPath: '%s' must not contain '.' or '..'", path);
+        }
+        p += n;
+    }
+    return path[strspn(path, "/")] ? 0 : err_set(e, EINVAL, ERR_INVALID, "linux.cgroupsPath: the root cgroup is not allowed");
+}
+
+/* v2: children get the controllers that their parent has switched on for them. One that cannot be is missed only when it is limited. */
+static void controllers_enable(int dir)
+{
+    CLEANUP_BUF struct buf have = { 0 }, on = { 0 };
+    struct err e;
+    if (file_read(dir, "cgroup.controllers", 4096, &have, &e) < 0 || file_read(dir, "cgroup.subtree_control", 4096, &on, &e) < 0) {
+        return;
+    }
+    CLEANUP_BUF struct buf want = { 0 };
+    char *save;
+    for (char *w = have.data ? strtok_r(have.data, " \n", &save) : NULL; w; w = strtok_r(NULL, " \n", &save)) {
+        const char *at = strstr(buf_str(&on), w);
+        size_t n = strlen(w);
+        if (!(at && (at == on.data || at[-1] == ' ') && strchr(" \n", at[n]))) {
+            buf_addf(&want, "%s+%s", want.len ? " " : "", w);
+        }
+    }
+    if (want.len && file_write(dir, "cgroup.subtree_control", buf_str(&want), want.len, &e) < 0) {
+        /* One refused controller refuses the line: try each. */
+        for (char *w = strtok_r(want.data, " ", &save); w; w = strtok_r(NULL, " ", &save)) {
+            (void)!file_write(dir, "cgroup.subtree_control", w, strlen(w), &e);
+        }
+    }
+}
+
+static int copy_value(int from, int to, const char *file)
+{
+    CLEANUP_BUF struct buf b = { 0 };
+    struct err e;
+    int r = file_read(from, file, 4096, &b, &e);
+    return r < 0 || b.len < 2 ? r : file_write(to, file, buf_str(&b), b.len, &e);
+}
+
+/* One step down, made if need be. v1 cpusets begin empty, and then take no process. */
+static int step_down(const struct cg_hierarchy *h, int parent, const char *name, bool *made)
+{
+    if (h->v2) {
+        controllers_enable(parent);
+    }
+    *made = mkdirat(parent, name, 0755) == 0;
+    if (!*made && errno != EEXIST) {
+        return -errno;
+    }
+    int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0) {
+        return -errno;
+    }
+    if (*made && !h->v2 && cg_list_has(h->controllers, "cpuset")) {
+        (void)copy_value(parent, fd, "cpuset.cpus");
+        (void)copy_value(parent, fd, "cpuset.mems");
+    }
+    return fd;
+}
+
+static int folders_make(struct oci_cgroup *cg, size_t i, struct err *e)
+{
+    const struct cg_hierarchy *h = &cg->machine.h[i];
+    CLEANUP_FD int dir = open(h->mount, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (dir < 0) {
+        return err_sys(e, errno, "open %s", h->mount);
+    }
+    char *copy = strdup(cg->path), *save;
+    int r = copy ? 0 : err_oom(e);
+    bool made = false;
+    for (char *name = copy ? strtok_r(copy, "/", &save) : NULL; r == 0 && name; name = strtok_r(NULL, "/", &save)) {
+        int next = step_down(h, dir, name, &made);
+        if (next < 0) {
+            r = err_sys(e, -next, "create cgroup %s%s", h->mount, cg->path);
+        } else {
+            fd_close(&dir);
+            dir = next;
+        }
+    }
+    free(copy);
+    if (r == 0) {
+        cg->made[i] = made;
+        cg->dir[i] = fd_steal(&dir);
+        cg->tasks[i] = h->v2 ? -1 : openat(cg->dir[i], "tasks", O_WRONLY | O_CLOEXEC);
+    }
+    return r;
+}
+
+/* A folder of that name that has processes belongs to somebody else. */
+static int check_unused(const struct oci_cgroup *cg, struct err *e)
+{
+    for (size_t i = 0; i < cg->machine.n; i++) {
+        char byte;
+        if (cg->dir[i] < 0 || cg->made[i]) {
+            continue;
+        }
+        CLEANUP_FD int fd = openat(cg->dir[i], "cgroup.procs", O_RDONLY | O_CLOEXEC);
+        if (fd >= 0 && read(fd, &byte, 1) == 1) {
+            return err_set(e, EEXIST, ERR_EXISTS, "linux.cgroupsPath: cgroup %s has processes in it already", cg->path);
+        }
+    }
+    return 0;
+}
+
+static bool is_ours(const struct cg_hierarchy *h)
+{
+    return h->v2 || !str_starts(h->controllers, "name=");
+}
+
+int oci_cgroup_create(const char *cgroups_path, const char *id, bool systemd, const struct str_map *annotations, struct oci_cgroup **ret,
+                      struct err *e)
+{
+    (void)annotations;
+    if (systemd) {
+        return err_set(e, ENOTSUP, ERR_UNSUPPORTED, "the systemd cgroup driver is not built in; leave --systemd-cgroup out");
+    }
+    const char *sep = cgroups_path && cgroups_path[0] == '/' ? "" : "/";
+    CLEANUP_FREE char *path = str_empty(cgroups_path) ? str_printf("/tare/%s", id) : str_printf("%s%s", sep, cgroups_path);
+    CLEANUP_FREE char *text = path ? str_printf("cgroupfs:%s", path) : NULL;
+    if (!text) {
+        return err_oom(e);
+    }
+    int r = path_check(path, e);
+    CLEANUP_OCI_CGROUP struct oci_cgroup *cg = NULL;
+    if (r == 0) {
+        r = cgroup_new(text, &cg, e);
+    }
+    if (r < 0) {
+        return r;
+    }
+    cg->path = PTR_STEAL(path);
+    bool any = false;
+    for (size_t i = 0; r == 0 && i < cg->machine.n; i++) {
+        if (!is_ours(&cg->machine.h[i])) {
+            continue;
+        }
+        r = folders_make(cg, i, e);
+        any |= r == 0;
+        /* Rootless: whatever hierarchy is not delegated is done without. */
+        r = r < 0 && cg->tolerant ? 0 : r;
+    }
+    if (r == 0 && any) {
+        r = check_unused(cg, e);
+    }
+    if (r < 0) {
+        for (size_t i = 0; i < cg->machine.n; i++) {
+            if (cg->made[i] && cg->dir[i] >= 0) {
+                CLEANUP_FREE char *full = str_printf("%s%s", cg->machine.h[i].mount, cg->path);
+                (void)!(full && rmdir(full));
+            }
+        }
+        return r;
+    }
+    *ret = PTR_STEAL(cg);
+    return 0;
+}
+
+static int dirs_open(struct oci_cgroup *cg)
+{
+    for (size_t i = 0; i < cg->machine.n; i++) {
+        if (!is_ours(&cg->machine.h[i])) {
+            continue;
+        }
+        CLEANUP_FREE char *full = str_printf("%s%s", cg->machine.h[i].mount, cg->path);
+        if (!full) {
+            return -ENOMEM;
+        }
+        cg->dir[i] = open(full, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        cg->tasks[i] = cg->dir[i] < 0 || cg->machine.h[i].v2 ? -1 : openat(cg->dir[i], "tasks", O_WRONLY | O_CLOEXEC);
+    }
+    return 0;
+}
+
+int oci_cgroup_open(const char *text, struct oci_cgroup **ret, struct err *e)
+{
+    CLEANUP_OCI_CGROUP struct oci_cgroup *cg = NULL;
+    if (!str_starts(text, "cgroupfs:/")) {
+        return err_set(e, EINVAL, ERR_INVALID, "'%s' names no cgroup", text);
+    }
+    int r = cgroup_new(text, &cg, e);
+    if (r < 0) {
+        return r;
+    }
+    cg->path = strdup(text + strlen("cgroupfs:"));
+    if (!cg->path || dirs_open(cg) < 0) {
+        return err_oom(e);
+    }
+    *ret = PTR_STEAL(cg);
+    return 0;
+}
+
+static int sub_enter(struct oci_cgroup *cg, size_t i, const char *child, struct err *e)
+{
+    bool made;
+    if (cg->dir[i] < 0) {
+        return 0;
+    }
+    int fd = step_down(&cg->machine.h[i], cg->dir[i], child, &made);
+    if (fd < 0) {
+        return err_sys(e, -fd, "create cgroup %s/%s", cg->path, child);
+    }
+    fd_close(&cg->dir[i]);
+    fd_close(&cg->tasks[i]);
+    cg->dir[i] = fd;
+    cg->tasks[i] = cg->machine.h[i].v2 ? -1 : openat(fd, "tasks", O_WRONLY | O_CLOEXEC);
+    return 0;
+}
+
+int oci_cgroup_open_sub(const char *text, const char *child, pid_t pid, struct oci_cgroup **ret, struct err *e)
+{
+    CLEANUP_OCI_CGROUP struct oci_cgroup *cg = NULL;
+    CLEANUP_FREE char *found = NULL;
+    int r = 0;
+    if (!text) {
+        struct cg_machine m;
+        CLEANUP_FREE char *path = NULL;
+        r = cg_machine_read(&m, e);
+        const struct cg_hierarchy *h = r == 0 ? cg_machine_find(&m, "memory") : NULL;
+        if (h) {
+            r = cg_path_of_pid(pid, h, &path, e);
+        }
+        found = r == 0 ? str_printf("cgroupfs:%s", path ?: "/") : NULL;
+        if (r == 0) {
+            cg_machine_done(&m);
+        }
+        if (!found) {
+            return r < 0 ? r : err_oom(e);
+        }
+        text = found;
+    }
+    r = oci_cgroup_open(text, &cg, e);
+    for (size_t i = 0; r == 0 && child && i < cg->machine.n; i++) {
+        r = sub_enter(cg, i, child, e);
+    }
+    if (r == 0 && child) {
+        char *path = str_printf("%s/%s", cg->path, child);
+        free(cg->path);
+        cg->path = path;
+        r = path ? 0 : err_oom(e);
+    }
+    if (r == 0) {
+        *ret = PTR_STEAL(cg);
+    }
+    return r;
+}
+
+int oci_cgroup_clone_fd(const struct oci_cgroup *cg)
+{
+    for (size_t i = 0; i < cg->machine.n; i++) {
+        if (cg->machine.h[i].v2) {
+            return cg->dir[i];
+        }
+    }
+    return -1;
+}
+
+int oci_cgroup_join_self(const struct oci_cgroup *cg)
+{
+    for (size_t i = 0; i < cg->machine.n; i++) {
+        if (cg->tasks[i] >= 0 && write(cg->tasks[i], "0", 1) < 0 && !cg->tolerant) {
+            return -errno;
+        }
+    }
+    return 0;
+}
+
+int oci_cgroup_attach(const struct oci_cgroup *cg, pid_t pid, struct err *e)
+{
+    for (size_t i = 0; i < cg->machine.n; i++) {
+        if (cg->dir[i] >= 0) {
+            int r = cgroup_write_i64(cg, cg->dir[i], "cgroup.procs", pid, e);
+            if (r < 0) {
+                return r;
+            }
+        }
+    }
+    return 0;
+}
+
+/* The folder to ask about processes: v2 if it is there, for its subtree files. */
+static int any_dir(const struct oci_cgroup *cg)
+{
+    int fd = oci_cgroup_clone_fd(cg);
+    for (size_t i = 0; fd < 0 && i < cg->machine.n; i++) {
+        fd = cg->dir[i];
+    }
+    return fd;
+}
+
+static int pids_collect(int dir, pid_t **list, size_t *n, size_t *cap, int depth)
+{
+    CLEANUP_BUF struct buf b = { 0 };
+    struct err e;
+    int r = file_read(dir, "cgroup.procs", 16 << 20, &b, &e);
+    char *save;
+    for (char *w = r == 0 && b.data ? strtok_r(b.data, "\n", &save) : NULL; w; w = strtok_r(NULL, "\n", &save)) {
+        if (array_grow(list, cap, *n + 2, sizeof(**list)) < 0) {
+            return -ENOMEM;
+        }
+        (*list)[(*n)++] = (pid_t)strtol(w, NULL, 10);
+    }
+    if (r < 0 && r != -EOPNOTSUPP) {
+        return r == -ENODEV || r == -ENOENT ? 0 : r;
+    }
+    int copy = depth > 16 ? -1 : openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *d = copy < 0 ? NULL : fdopendir(copy);
+    struct dirent *ent;
+    r = 0;
+    while (r == 0 && d && (ent = readdir(d))) {
+        if (ent->d_type == DT_DIR && ent->d_name[0] != '.') {
+            CLEANUP_FD int sub = openat(dir, ent->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+            r = sub < 0 ? 0 : pids_collect(sub, list, n, cap, depth + 1);
+        }
+    }
+    if (d) {
+        closedir(d);
+    }
+    return r;
+}
+
+int oci_cgroup_pids(const struct oci_cgroup *cg, pid_t **ret, size_t *ret_n, struct err *e)
+{
+    size_t n = 0, cap = 0;
+    pid_t *list = NULL;
+    int dir = any_dir(cg);
+    int r = dir < 0 ? 0 : pids_collect(dir, &list, &n, &cap, 0);
+    if (r == 0 && !list && !(list = calloc(1, sizeof(*list)))) {
+        r = -ENOMEM;
+    }
+    if (r < 0) {
+        free(list);
+        return err_sys(e, -r, "list the processes of cgroup %s", cg->path);
+    }
+    list[n] = 0;
+    *ret = list;
+    *ret_n = n;
+    return 0;
+}
+
+int oci_cgroup_kill(const struct oci_cgroup *cg, int signo, struct err *e)
+{
+    int v2 = oci_cgroup_clone_fd(cg);
+    struct err ignored;
+    if (signo == SIGKILL && v2 >= 0 && file_write(v2, "cgroup.kill", "1", 1, &ignored) == 0) {
+        return oci_cgroup_frozen(cg) == 1 ? oci_cgroup_freeze(cg, false, e) : 0;
+    }
+    /* Without cgroup.kill: again and again, for what is forked meanwhile; a frozen cgroup forks nothing but dies only when thawed. */
+    for (int i = 0; i < (signo == SIGKILL ? 50 : 1); i++) {
+        CLEANUP_FREE pid_t *list = NULL;
+        size_t n;
+        int r = oci_cgroup_pids(cg, &list, &n, e);
+        if (r < 0 || n == 0) {
+            return r;
+        }
+        for (size_t k = 0; k < n; k++) {
+            kill(list[k], signo);
+        }
+        if (signo == SIGKILL && oci_cgroup_frozen(cg) == 1) {
+            (void)oci_cgroup_freeze(cg, false, NULL);
+        }
+        if (signo == SIGKILL) {
+            nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+        }
+    }
+    return 0;
+}
+
+int oci_cgroup_frozen(const struct oci_cgroup *cg)
+{
+    bool v2;
+    int dir = cgroup_dir(cg, "freezer", &v2);
+    uint64_t on = 0;
+    if (dir < 0) {
+        return 0;
+    }
+    if (v2) {
+        int r = cg_read_key(dir, "cgroup.events", "frozen", &on);
+        return r < 0 ? r : on == 1;
+    }
+    CLEANUP_BUF struct buf b = { 0 };
+    struct err e;
+    int r = file_read(dir, "freezer.state", 64, &b, &e);
+    return r < 0 ? r : str_starts(buf_str(&b), "FROZEN") || str_starts(buf_str(&b), "FREEZING");
+}
+
+int oci_cgroup_freeze(const struct oci_cgroup *cg, bool freeze, struct err *e)
+{
+    bool v2;
+    int dir = cgroup_dir(cg, "freezer", &v2);
+    if (dir < 0) {
+        return err_set(e, ENOTSUP, ERR_UNSUPPORTED, "the container has no cgroup that could be frozen");
+    }
+    int r = v2 ? cgroup_write(cg, dir, "cgroup.freeze", freeze ? "1" : "0", e)
+               : cgroup_write(cg, dir, "freezer.state", freeze ? "FROZEN" : "THAWED", e);
+    for (int ms = 1; r == 0 && ms <= 1024; ms *= 2) {
+        bool done;
+        if (v2) {
+            done = oci_cgroup_frozen(cg) == (freeze ? 1 : 0);
+        } else {
+            CLEANUP_BUF struct buf b = { 0 };
+            r = file_read(dir, "freezer.state", 64, &b, e);
+            done = str_starts(buf_str(&b), freeze ? "FROZEN" : "THAWED");
+            if (!done && freeze) {
+                /* A process that is being forked keeps a v1 freezer at FREEZING until it is asked again. */
+                (void)cgroup_write(cg, dir, "freezer.state", "FROZEN", NULL);
+            }
+        }
+        if (done) {
+            return 0;
+        }
+        nanosleep(&(struct timespec){ .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L }, NULL);
+    }
+    return r < 0 ? r : err_set(e, ETIMEDOUT, ERR_TIMEOUT, "cgroup %s does not %s", cg->path, freeze ? "freeze" : "thaw");
+}
+
+static int remove_tree(int parent, const char *name, int depth)
+{
+    if (unlinkat(parent, name, AT_REMOVEDIR) == 0 || errno == ENOENT) {
+        return 0;
+    }
+    if (errno != EBUSY || depth > 16) {
+        return -errno;
+    }
+    int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    DIR *d = fd < 0 ? NULL : fdopendir(fd);
+    struct dirent *ent;
+    int r = 0;
+    while (d && (ent = readdir(d))) {
+        if (ent->d_type == DT_DIR && ent->d_name[0] != '.') {
+            r = remove_tree(fd, ent->d_name, depth + 1);
+        }
+    }
+    if (d) {
+        closedir(d);
+    }
+    (void)r;
+    return unlinkat(parent, name, AT_REMOVEDIR) == 0 || errno == ENOENT ? 0 : -errno;
+}
+
+int oci_cgroup_destroy(struct oci_cgroup *cg, struct err *e)
+{
+    int result = 0;
+    for (size_t i = 0; i < cg->machine.n; i++) {
+        if (cg->dir[i] < 0) {
+            continue;
+        }
+        CLEANUP_FREE char *full = str_printf("%s%s", cg->machine.h[i].mount, cg->path);
+        fd_close(&cg->dir[i]);
+        fd_close(&cg->tasks[i]);
+        int r = full ? -EBUSY : -ENOMEM;
+        /* What was just killed needs a moment to leave. */
+        for (long us = 0; r == -EBUSY && us <= 512000; us = us ? us * 2 : 250) {
+            if (us) {
+                nanosleep(&(struct timespec){ .tv_nsec = us * 1000 }, NULL);
+            }
+            r = remove_tree(AT_FDCWD, full, 0);
+        }
+        if (r < 0) {
+            result = err_sys(e, -r, "remove cgroup %s", full ?: cg->path);
+        }
+    }
+    return result;
+}
+
+uint64_t oci_cgroup_oom_kills(const struct oci_cgroup *cg)
+{
+    bool v2;
+    uint64_t n = 0;
+    int dir = cgroup_dir(cg, "memory", &v2);
+    if (dir >= 0 && cg_read_key(dir, v2 ? "memory.events" : "memory.oom_control", "oom_kill", &n) < 0) {
+        return 0;
+    }
+    return n;
+}

@@ -72,7 +72,7 @@ static int bundle_path(const char *bundle, char **ret, struct err *e)
     return 0;
 }
 
-static int spec_load(const char *bundle, struct oci_spec **ret, struct err *e)
+static int spec_load(const char *bundle, struct oci_spec **ret, char **ret_text, struct err *e)
 {
     CLEANUP_FREE char *path = str_printf("%s/config.json", bundle);
     CLEANUP_BUF struct buf text = { 0 };
@@ -83,6 +83,9 @@ static int spec_load(const char *bundle, struct oci_spec **ret, struct err *e)
     if (r == 0) {
         r = oci_spec_parse(buf_str(&text), text.len, ret, e);
         r = r < 0 ? err_wrap(e, "%s", path) : 0;
+    }
+    if (r == 0) {
+        *ret_text = buf_steal(&text);
     }
     return r;
 }
@@ -120,7 +123,7 @@ static bool has_listen_fds(void)
 struct creation {
     struct oci_created made;
     int console, pidfd_socket, ours, master;
-    char *bundle, *cache;
+    char *bundle, *cache, *text;
     struct oci_spec *spec;
 };
 
@@ -133,6 +136,7 @@ static void creation_done(struct creation *c)
     fd_close(&c->master);
     free(c->bundle);
     free(c->cache);
+    free(c->text);
     oci_spec_free(c->spec);
 }
 #define CREATION_INIT                                                                              \
@@ -169,7 +173,7 @@ static int create(const struct rt *g, const struct rt_create_args *a, const char
                   struct err *e)
 {
     int r = oci_id_check(id, e);
-    if (r < 0 || (r = bundle_path(a->bundle, &c->bundle, e)) < 0 || (r = spec_load(c->bundle, &c->spec, e)) < 0 ||
+    if (r < 0 || (r = bundle_path(a->bundle, &c->bundle, e)) < 0 || (r = spec_load(c->bundle, &c->spec, &c->text, e)) < 0 ||
         (r = console_prepare(c, a, foreground, e)) < 0 || (r = check_fds(a->preserve_fds, e)) < 0 ||
         (r = root_make(g, e)) < 0) {
         return r;
@@ -182,6 +186,7 @@ static int create(const struct rt *g, const struct rt_create_args *a, const char
         .id = id,
         .bundle = c->bundle,
         .spec = c->spec,
+        .config_text = c->text,
         .state_root = g->root,
         .stdio = { -1, -1, -1 },
         .console_socket = c->console,

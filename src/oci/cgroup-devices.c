@@ -71,9 +71,11 @@ static int rules_of(const struct oci_device_rule *d, size_t n, struct rule **ret
     return 0;
 }
 
-static struct bpf_insn jump_ne(uint8_t reg, int32_t value)
+static struct bpf_insn jump_ne(unsigned reg, int32_t value)
 {
-    return (struct bpf_insn){ .code = BPF_JMP | BPF_JNE | BPF_K, .dst_reg = reg & 0xf, .imm = value };
+    struct bpf_insn i = { .code = BPF_JMP | BPF_JNE | BPF_K, .imm = value };
+    i.dst_reg = reg & 0xfu;
+    return i;
 }
 
 /* Appends the test of one rule; every failed condition jumps behind it. Returns the number of instructions. */

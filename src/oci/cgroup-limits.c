@@ -92,7 +92,7 @@ static int swap_v2(const struct oci_memory *m, int64_t *ret, struct err *e)
 static int memory_v2(const struct oci_cgroup *cg, int dir, const struct oci_memory *m, struct err *e)
 {
     int r = 0;
-    int64_t swap;
+    int64_t swap = 0;
     if (m->check_before_update && m->limit && *m->limit >= 0) {
         uint64_t used;
         if (cg_read_u64(dir, "memory.current", &used) == 0 && used > (uint64_t)*m->limit) {

@@ -7,14 +7,14 @@
 static json_t *number(int dir, const char *file)
 {
     uint64_t v = 0;
-    (void)cg_read_u64(dir, file, &v);
+    (void)!cg_read_u64(dir, file, &v);
     return v > INT64_MAX ? json_real(18446744073709551615.0) : json_integer((json_int_t)v);
 }
 
 static json_t *keyed(int dir, const char *file, const char *key, uint64_t scale)
 {
     uint64_t v = 0;
-    (void)cg_read_key(dir, file, key, &v);
+    (void)!cg_read_key(dir, file, key, &v);
     return json_integer((json_int_t)(v * scale));
 }
 

@@ -442,7 +442,7 @@ int oci_cgroup_kill(const struct oci_cgroup *cg, int signo, struct err *e)
             kill(list[k], signo);
         }
         if (signo == SIGKILL && oci_cgroup_frozen(cg) == 1) {
-            (void)oci_cgroup_freeze(cg, false, NULL);
+            (void)!oci_cgroup_freeze(cg, false, NULL);
         }
         if (signo == SIGKILL) {
             nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
@@ -488,7 +488,7 @@ int oci_cgroup_freeze(const struct oci_cgroup *cg, bool freeze, struct err *e)
             done = str_starts(buf_str(&b), freeze ? "FROZEN" : "THAWED");
             if (!done && freeze) {
                 /* A process that is being forked keeps a v1 freezer at FREEZING until it is asked again. */
-                (void)cgroup_write(cg, dir, "freezer.state", "FROZEN", NULL);
+                (void)!cgroup_write(cg, dir, "freezer.state", "FROZEN", NULL);
             }
         }
         if (done) {

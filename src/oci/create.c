@@ -343,8 +343,8 @@ static void undo(struct ctr *c, struct oci_created *out)
     }
     fd_close(&c->sock[0]);
     if (c->cgroup) {
-        (void)oci_cgroup_kill(c->cgroup, SIGKILL, NULL);
-        (void)oci_cgroup_destroy(c->cgroup, NULL);
+        (void)!oci_cgroup_kill(c->cgroup, SIGKILL, NULL);
+        (void)!oci_cgroup_destroy(c->cgroup, NULL);
     }
     if (c->args->state_root) {
         state_dir_remove(c->args->state_root, c->args->id);

@@ -12,10 +12,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <limits.h>
 #include <linux/keyctl.h>
 #include <linux/magic.h>
 #include <linux/sched.h>
-#include <linux/sched/types.h>
 #include <sched.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
@@ -99,6 +99,16 @@ static bool word_find(const struct word *list, size_t n, const char *name, uint6
     return false;
 }
 
+/* struct sched_attr of <linux/sched/types.h>, which cannot be included beside <sched.h>. */
+struct sched_attributes {
+    uint32_t size, sched_policy;
+    uint64_t sched_flags;
+    int32_t sched_nice;
+    uint32_t sched_priority;
+    uint64_t sched_runtime, sched_deadline, sched_period;
+    uint32_t sched_util_min, sched_util_max;
+};
+
 static int scheduler_set(const struct oci_scheduler *s, struct err *e)
 {
     static const struct word policies[] = { { "SCHED_OTHER", SCHED_OTHER }, { "SCHED_FIFO", SCHED_FIFO },         { "SCHED_RR", SCHED_RR },
@@ -118,7 +128,7 @@ static int scheduler_set(const struct oci_scheduler *s, struct err *e)
         }
         all |= one;
     }
-    struct sched_attr a = {
+    struct sched_attributes a = {
         .size = sizeof(a),
         .sched_policy = (uint32_t)policy,
         .sched_flags = all,

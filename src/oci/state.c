@@ -318,7 +318,7 @@ int oci_kill(const char *state_root, const char *id, int signo, bool all, struct
     }
     /* A frozen process does not die of SIGKILL in a v1 freezer. */
     if (signo == SIGKILL && k->status == OCI_PAUSED && oci_cgroup_open(k->cgroup, &cg, e) == 0) {
-        (void)oci_cgroup_freeze(cg, false, NULL);
+        (void)!oci_cgroup_freeze(cg, false, NULL);
     }
     return 0;
 }

@@ -6,6 +6,7 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "sys/self.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -320,6 +321,10 @@ int main(int argc, char **argv)
         r = check_globals(&g, root_buf, sizeof(root_buf), &e);
     }
     if (r < 0) {
+        return rt_fail(&g, 1, &e);
+    }
+    /* These become the container's process: from here on nobody in there can write our program through /proc/self/exe. */
+    if ((l.command->run == rt_create || l.command->run == rt_run || l.command->run == rt_exec) && self_protect(argv, &e) < 0) {
         return rt_fail(&g, 1, &e);
     }
     return l.command->run(&g, l.args, l.argc, l.argv);

@@ -214,7 +214,7 @@ void call_run(struct grpc_call *c)
         status = r == 0 ? GRPC_OK : r == -ECANCELED ? GRPC_CANCELLED : grpc_status_of(e.kind);
     }
     if (s->observe) {
-        s->observe(s->data, c->method->path, status, grpc_now() - from, e.text);
+        s->observe(s->observe_data, c->method->path, status, grpc_now() - from, e.text);
     }
     pthread_mutex_lock(&s->lock);
     c->cancel_fn = NULL;

@@ -64,6 +64,7 @@ struct grpc_server {
     struct grpc_limits limits;
     bool in_loop;
     void (*observe)(void *data, const char *path, enum grpc_status status, uint64_t ns, const char *message);
+    void *observe_data;
     /* loop thread */
     struct grpc_conn *first, *last;
     unsigned n_conns;

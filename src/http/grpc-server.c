@@ -302,7 +302,7 @@ int grpc_server_new(struct loop *l, const struct grpc_options *o, struct grpc_se
         return err_oom(e);
     }
     *s = (struct grpc_server){ .loop = l, .methods = o->methods, .n_methods = o->n_methods, .data = o->data, .limits = o->limits,
-                               .in_loop = o->in_loop, .observe = o->observe, .wake_fd = -1 };
+                               .in_loop = o->in_loop, .observe = o->observe, .observe_data = o->observe_data, .wake_fd = -1 };
     limits_default(&s->limits);
     pthread_condattr_t attr;
     pthread_condattr_init(&attr);

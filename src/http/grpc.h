@@ -49,6 +49,7 @@ struct grpc_options {
     bool in_loop;              /* run calls in the loop's thread: for tests */
     /* After each call, on its thread; NULL: nobody. */
     void (*observe)(void *data, const char *path, enum grpc_status status, uint64_t ns, const char *message);
+    void *observe_data;
 };
 
 MUST_USE int grpc_server_new(struct loop *l, const struct grpc_options *o, struct grpc_server **ret, struct err *e);

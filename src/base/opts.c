@@ -271,7 +271,13 @@ static int parse_command(const struct command *c, struct command_line *l, void *
 int command_parse(const struct command *root, void *globals, int argc, char **argv, struct command_line *ret,
                   struct err *e)
 {
-    *ret = (struct command_line){ .argc = argc, .argv = argv };
+    char **copy = calloc((size_t)argc + 1, sizeof(*copy));
+    if (!copy) {
+        *ret = (struct command_line){ 0 };
+        return err_oom(e);
+    }
+    memcpy(copy, argv, (size_t)argc * sizeof(*copy));
+    *ret = (struct command_line){ .argc = argc, .argv = copy, .words = copy };
     snprintf(ret->path, sizeof(ret->path), "%s", root->name);
     int r = parse_command(root, ret, globals, root->n_commands > 0, e);
     const struct command *c = root;
@@ -317,5 +323,7 @@ void command_line_done(struct command_line *l)
         opts_free(&l->command->opts, l->args);
     }
     free(l->args);
+    free(l->words);
     l->args = NULL;
+    l->words = NULL;
 }

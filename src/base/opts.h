@@ -82,8 +82,9 @@ struct command_line {
     char path[96]; /* "tare pod run" */
     void *args;    /* owned */
     int argc;      /* operands */
-    char **argv;   /* into the argv that was given, which is reordered; NULL-terminated as that is */
+    char **argv;   /* NULL-terminated; the strings are those that were given */
     bool help;     /* --help was given, or a command that needs a sub-command stands alone: show command_help() */
+    char **words;  /* owned: what argv points into */
 };
 void command_line_done(struct command_line *l);
 #define CLEANUP_COMMAND_LINE CLEANUP(command_line_done)

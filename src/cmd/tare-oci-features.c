@@ -16,6 +16,16 @@ static int add_strings(json_t *to, const char *name, const char *const *v)
     return json_object_set_new(to, name, list);
 }
 
+static int add_mount_options(json_t *to)
+{
+    json_t *list = json_array();
+    const char *name;
+    for (size_t i = 0; list && (name = oci_mount_option(i)); i++) {
+        json_array_append_new(list, json_string(name));
+    }
+    return json_object_set_new(to, "mountOptions", list);
+}
+
 static int add_capabilities(json_t *to)
 {
     json_t *list = json_array();
@@ -86,6 +96,7 @@ int rt_features(void *globals, void *args, int argc, char **argv)
         return rt_fail(globals, 1, &e);
     }
     add_strings(root, "hooks", hooks);
+    add_mount_options(root);
     json_object_set_new(root, "linux", linux_features());
     json_object_set_new(root, "annotations",
                         json_pack("{s:s,s:s}", "io.github.seccomp.libseccomp.version", version,

@@ -3,6 +3,7 @@
  * belongs to the file system and is passed on.
  */
 #include "oci/ctr.h"
+#include "oci/features.h"
 
 #include <sys/mount.h>
 
@@ -76,6 +77,11 @@ static const struct option {
     { "acl", OPT_SUPERBLOCK, 0, 0 },
     { "async", OPT_SUPERBLOCK, 0, 0 },
 };
+
+const char *oci_mount_option(size_t i)
+{
+    return i < ARRAY_LEN(options) ? options[i].name : NULL;
+}
 
 static void own_option(struct mount_flags *f, uint64_t which)
 {

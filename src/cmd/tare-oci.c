@@ -302,13 +302,29 @@ static int check_globals(struct rt *g, char *root_buf, size_t len, struct err *e
     return 0;
 }
 
+/* Whether the command becomes a container's process; too often is no harm, so a word anywhere in the arguments is enough. */
+static bool makes_process(char **argv)
+{
+    for (; *argv; argv++) {
+        if (str_eq(*argv, "create") || str_eq(*argv, "run") || str_eq(*argv, "exec") || str_eq(*argv, "restore")) {
+            return true;
+        }
+    }
+    return false;
+}
+
 int main(int argc, char **argv)
 {
     struct err e = { 0 };
     struct rt g = { 0 };
     char root_buf[4096];
     CLEANUP_COMMAND_LINE struct command_line l = { 0 };
-    int r = command_parse(&root, &g, argc, argv, &l, &e);
+    /* Before the arguments are parsed, which reorders them. From here on nobody in a container can write our program. */
+    int r = makes_process(argv) ? self_protect(argv, &e) : 0;
+    if (r < 0) {
+        return rt_fail(&g, 1, &e);
+    }
+    r = command_parse(&root, &g, argc, argv, &l, &e);
     if (r == 0 && g.version) {
         return show_version(&g);
     }
@@ -321,10 +337,6 @@ int main(int argc, char **argv)
         r = check_globals(&g, root_buf, sizeof(root_buf), &e);
     }
     if (r < 0) {
-        return rt_fail(&g, 1, &e);
-    }
-    /* These become the container's process: from here on nobody in there can write our program through /proc/self/exe. */
-    if ((l.command->run == rt_create || l.command->run == rt_run || l.command->run == rt_exec) && self_protect(argv, &e) < 0) {
         return rt_fail(&g, 1, &e);
     }
     return l.command->run(&g, l.args, l.argc, l.argv);

@@ -415,8 +415,8 @@ int oci_cgroup_apply(struct oci_cgroup *cg, const struct oci_resources *res, boo
     if (r == 0) {
         r = network_apply(cg, res->network, e);
     }
-    /* An update that says nothing of devices leaves them alone. */
-    if (r == 0 && (!update || res->devices.n)) {
+    /* An update that says nothing of devices leaves them alone; a new container gets them when its init has made its nodes. */
+    if (r == 0 && update && res->devices.n) {
         r = cgroup_devices_apply(cg, res, e);
     }
     return r == 0 ? unified_apply(cg, &res->unified, e) : r;

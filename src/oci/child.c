@@ -82,7 +82,7 @@ static int step_names(struct ctr *c, struct err *e)
 
 static int step_limits(struct ctr *c, struct err *e)
 {
-    struct proc_ctx p = process_ctx(c);
+    struct proc_ctx p = process_ctx(c); /* the parent sets the rlimits at the end: until then we need descriptors */
     int r = process_limits(&p, e);
     return r < 0 ? r : process_scheduling(&p, e);
 }
@@ -196,10 +196,12 @@ static int step_sysctl(struct ctr *c, struct err *e)
 static int step_stdio(struct ctr *c, struct err *e)
 {
     int r = c->console >= 0 ? process_terminal(c->console, e) : process_stdio(c->args->stdio, e);
-    if (r == 0) {
-        process_close_fds(c->args->preserve_fds);
+    if (r < 0) {
+        return r;
     }
-    return r;
+    /* What stays until the exec leads nowhere: a socket, pipes, and a procfs of this pid namespace for labels. */
+    int mine[] = { c->sock[1], c->start_fd, c->report_fd, c->proc };
+    return process_close_fds(c->args->preserve_fds, mine, ARRAY_LEN(mine), e);
 }
 
 static const struct step {
@@ -250,6 +252,8 @@ _Noreturn void ctr_init_main(struct ctr *c)
     struct err e = { 0 };
     char *path = NULL;
     int r = 0;
+    /* Or we would never see the parent's end close, should it be killed. */
+    fd_close(&c->sock[0]);
     for (size_t i = 0; r == 0 && i < ARRAY_LEN(steps); i++) {
         r = steps[i].run(c, &e);
     }
@@ -267,11 +271,13 @@ _Noreturn void ctr_init_main(struct ctr *c)
         (void)sync_send(c->sock[1], SYNC_ERROR, 0, &e, -1);
         _exit(1);
     }
-    if (sync_send(c->sock[1], SYNC_CREATED, 0, NULL, -1) < 0) {
+    /* The answer comes when the state is on disk: a parent that is killed before leaves no init that nobody knows of. */
+    struct sync_msg m;
+    if (sync_send(c->sock[1], SYNC_CREATED, 0, NULL, -1) < 0 || sync_recv(c->sock[1], &m, NULL) < 0) {
         _exit(1);
     }
-    close(c->sock[1]);
-    close(c->sock[0]);
+    fd_close(&c->sock[1]);
+    fd_close(&c->proc);
     if (start_wait(c->start_fd) < 0) {
         _exit(1);
     }

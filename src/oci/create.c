@@ -3,6 +3,7 @@
  * its namespaces at once, and while it mounts, the cgroup's limits are written here.
  */
 #include "base/fd.h"
+#include "oci/cgroup.h"
 #include "oci/ctr.h"
 #include "oci/netdev.h"
 #include "sys/path.h"
@@ -370,6 +371,24 @@ static int state_keep(struct ctr *c, const struct oci_created *out, struct err *
     return state_save(c, &k, e);
 }
 
+/* Without linux.resources the rules for devices hold nevertheless: the default ones and nothing else. */
+static const struct oci_resources *resources_of(const struct oci_spec *s)
+{
+    static const struct oci_resources none = { 0 };
+    return s->linux->resources ? s->linux->resources : &none;
+}
+
+/* What would be in the init's own way while it makes nodes and opens files. */
+static int restrict_init(struct ctr *c, const struct oci_created *out, struct err *e)
+{
+    int r = process_rlimits(out->pid, c->spec->process, e);
+    if (r < 0) {
+        return r;
+    }
+    r = cgroup_devices_apply(c->cgroup, resources_of(c->spec), e);
+    return r < 0 ? err_wrap(e, "linux.resources.devices") : 0;
+}
+
 int oci_create(const struct oci_create_args *args, struct oci_created *ret, struct err *e)
 {
     struct ctr c = { .args = args, .spec = args->spec, .sock = { -1, -1 }, .start_fd = -1, .report_fd = -1, .userns = -1, .overlay = -1,
@@ -386,11 +405,14 @@ int oci_create(const struct oci_create_args *args, struct oci_created *ret, stru
     if (r == 0) {
         r = birth(&c, &out, e);
     }
-    if (r == 0 && args->spec->linux->resources) {
-        r = oci_cgroup_apply(c.cgroup, args->spec->linux->resources, false, e);
+    if (r == 0) {
+        r = oci_cgroup_apply(c.cgroup, resources_of(args->spec), false, e);
     }
     if (r == 0) {
         r = converse(&c, &out, e);
+    }
+    if (r == 0) {
+        r = restrict_init(&c, &out, e);
     }
     if (r == 0 && args->pidfd_socket >= 0) {
         r = sync_send(args->pidfd_socket, SYNC_PID, out.pid, NULL, out.pidfd);
@@ -398,6 +420,10 @@ int oci_create(const struct oci_create_args *args, struct oci_created *ret, stru
     }
     if (r == 0 && args->state_root) {
         r = state_keep(&c, &out, e);
+    }
+    if (r == 0) {
+        r = sync_send(c.sock[0], SYNC_GO, 0, NULL, -1);
+        r = r < 0 ? err_set(e, ECHILD, ERR_INTERNAL, "the container's init ended before it could be started") : 0;
     }
     if (r == 0) {
         out.cgroup = strdup(oci_cgroup_text(c.cgroup));

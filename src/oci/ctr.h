@@ -21,7 +21,7 @@ enum sync_type {
     SYNC_HOOKS,     /* init → parent: mounts are made, prestart and createRuntime hooks may run */
     SYNC_LISTENER,  /* init → parent: a seccomp listener's descriptor */
     SYNC_CREATED,   /* init → parent: ready to start */
-    SYNC_GO,        /* parent → init */
+    SYNC_GO,        /* parent → init: go on after hooks; after CREATED: the state is saved, wait for the start */
 };
 
 struct sync_msg {
@@ -123,6 +123,8 @@ struct proc_ctx {
 };
 int process_keyring(const char *id, const struct oci_process *p, struct err *e);
 int process_limits(const struct proc_ctx *c, struct err *e);
+/* RLIMIT_* of another process, or of ours (0). For the init the parent does it: it may raise what the init, in a user namespace, cannot. */
+int process_rlimits(pid_t pid, const struct oci_process *p, struct err *e);
 int process_scheduling(const struct proc_ctx *c, struct err *e);
 /* cwd, seccomp (when no_new_privs is off), groups, ids, capabilities, no_new_privs. */
 int process_credentials(const struct proc_ctx *c, struct err *e);
@@ -132,8 +134,13 @@ int process_find(const struct oci_process *p, char **ret, struct err *e);
 int process_exec(const struct proc_ctx *c, const char *path, struct err *e);
 /* Reads as fds 0-2. */
 int process_stdio(const int stdio[3], struct err *e);
-/* Closes (on exec) everything from 3 + keep on. */
-void process_close_fds(unsigned keep);
+/*
+ * Closes every descriptor of ours but those of `mine` (-1: none; it gets sorted). Closing on exec would be too late: the kernel looks up
+ * the program, its interpreter and the working directory before that, and /proc/self/fd/N/.. of a folder of the host would lead there
+ * (CVE-2024-21626). The first `keep` from 3 on are the caller's to pass on, but only those that are not close-on-exec: one of ours may
+ * have got a number that the caller left free.
+ */
+int process_close_fds(unsigned keep, int *mine, size_t n, struct err *e);
 
 /* caps.c */
 int caps_bound(const struct oci_capabilities *c, struct err *e);

@@ -66,7 +66,10 @@ static int child_steps(struct exec *x, char **ret_path, struct proc_ctx *p, stru
     if (proc->exec_cpu_affinity && (r = process_affinity(proc->exec_cpu_affinity->initial, "initial", e)) < 0) {
         return r;
     }
-    r = process_limits(p, e); /* while /proc is still the host's */
+    r = process_rlimits(0, proc, e);
+    if (r == 0) {
+        r = process_limits(p, e); /* while /proc is still the host's */
+    }
     if (r < 0) {
         return r;
     }
@@ -90,8 +93,10 @@ static int child_steps(struct exec *x, char **ret_path, struct proc_ctx *p, stru
     if (r < 0) {
         return r;
     }
-    process_close_fds(x->args->preserve_fds);
-    r = process_scheduling(p, e);
+    r = process_close_fds(x->args->preserve_fds, &x->sock[1], 1, e);
+    if (r == 0) {
+        r = process_scheduling(p, e);
+    }
     if (r == 0 && proc->exec_cpu_affinity) {
         r = process_affinity(proc->exec_cpu_affinity->final, "final", e);
     }

@@ -136,6 +136,7 @@ int oci_cgroup_clone_fd(const struct oci_cgroup *cg);
 int oci_cgroup_join_self(const struct oci_cgroup *cg);
 /* Puts another process in: by cgroup.procs. */
 MUST_USE int oci_cgroup_attach(const struct oci_cgroup *cg, pid_t pid, struct err *e);
+/* Without update all but the rules for devices: oci_create() sets those when the init has made its nodes. */
 MUST_USE int oci_cgroup_apply(struct oci_cgroup *cg, const struct oci_resources *r, bool update, struct err *e);
 MUST_USE int oci_cgroup_kill(const struct oci_cgroup *cg, int signo, struct err *e);
 MUST_USE int oci_cgroup_freeze(const struct oci_cgroup *cg, bool freeze, struct err *e);

@@ -54,25 +54,30 @@ static const struct {
     { "RLIMIT_STACK", RLIMIT_STACK },
 };
 
-static int rlimit_set(const struct oci_rlimit *l, struct err *e)
+static int rlimit_set(pid_t pid, const struct oci_rlimit *l, struct err *e)
 {
     for (size_t i = 0; i < ARRAY_LEN(rlimits); i++) {
         if (str_eq(rlimits[i].name, l->type)) {
             struct rlimit v = { l->soft, l->hard };
-            return setrlimit((__rlimit_resource_t)rlimits[i].which, &v) < 0 ? err_sys(e, errno, "set %s", l->type) : 0;
+            return prlimit(pid, (__rlimit_resource_t)rlimits[i].which, &v, NULL) < 0 ? err_sys(e, errno, "set %s", l->type) : 0;
         }
     }
     return err_set(e, EINVAL, ERR_INVALID, "'%s' is not known", l->type);
 }
 
-int process_limits(const struct proc_ctx *c, struct err *e)
+int process_rlimits(pid_t pid, const struct oci_process *p, struct err *e)
 {
-    const struct oci_process *p = c->process;
     for (size_t i = 0; i < p->rlimits.n; i++) {
-        if (rlimit_set(&p->rlimits.v[i], e) < 0) {
+        if (rlimit_set(pid, &p->rlimits.v[i], e) < 0) {
             return err_wrap(e, "process.rlimits[%zu]", i);
         }
     }
+    return 0;
+}
+
+int process_limits(const struct proc_ctx *c, struct err *e)
+{
+    const struct oci_process *p = c->process;
     if (p->oom_score_adj) {
         char text[16];
         int n = snprintf(text, sizeof(text), "%d", *p->oom_score_adj);
@@ -460,9 +465,42 @@ int process_terminal(int slave, struct err *e)
     return process_stdio(all, e);
 }
 
-void process_close_fds(unsigned keep)
+static int by_number(const void *a, const void *b)
 {
-    close_range(3 + keep, ~0u, CLOSE_RANGE_CLOEXEC);
+    int x = *(const int *)a, y = *(const int *)b;
+    return (x > y) - (x < y);
+}
+
+static bool is_one_of(int fd, const int *list, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (list[i] == fd) {
+            return true;
+        }
+    }
+    return false;
+}
+
+int process_close_fds(unsigned keep, int *mine, size_t n, struct err *e)
+{
+    unsigned from = 3 + keep;
+    for (unsigned fd = 3; fd < from; fd++) {
+        int flags = fcntl((int)fd, F_GETFD);
+        if (flags >= 0 && (flags & FD_CLOEXEC) && !is_one_of((int)fd, mine, n)) {
+            close((int)fd);
+        }
+    }
+    qsort(mine, n, sizeof(*mine), by_number);
+    for (size_t i = 0; i < n; i++) {
+        if (mine[i] < 0 || (unsigned)mine[i] < from) {
+            continue;
+        }
+        if ((unsigned)mine[i] > from && close_range(from, (unsigned)mine[i] - 1, 0) < 0) {
+            return err_sys(e, errno, "close_range");
+        }
+        from = (unsigned)mine[i] + 1;
+    }
+    return close_range(from, ~0u, 0) < 0 ? err_sys(e, errno, "close_range") : 0;
 }
 
 int process_exec(const struct proc_ctx *c, const char *path, struct err *e)

@@ -12,6 +12,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+enum { ALL_ACCESS = BPF_DEVCG_ACC_MKNOD | BPF_DEVCG_ACC_READ | BPF_DEVCG_ACC_WRITE };
+
 struct rule {
     bool allow;
     char type; /* a, b, c */
@@ -49,8 +51,16 @@ static int rule_of(const struct oci_device_rule *d, struct rule *ret, size_t i, 
         }
         r.access |= bit;
     }
+    if (r.major > INT32_MAX || r.minor > INT32_MAX) {
+        return err_set(e, EINVAL, ERR_INVALID, "linux.resources.devices[%zu]: no such device number", i);
+    }
     *ret = r;
     return 0;
+}
+
+static bool is_everything(const struct rule *r)
+{
+    return r->type == 'a' && r->major < 0 && r->minor < 0 && r->access == ALL_ACCESS;
 }
 
 static int rules_of(const struct oci_device_rule *d, size_t n, struct rule **ret, size_t *ret_n, struct err *e)
@@ -78,25 +88,30 @@ static struct bpf_insn jump_ne(unsigned reg, int32_t value)
     return i;
 }
 
-/* Appends the test of one rule; every failed condition jumps behind it. Returns the number of instructions. */
+/*
+ * Appends the test of one rule; every failed condition jumps behind it. Register 3 holds what is asked for and was not allowed yet:
+ * an allowing rule takes its letters away and ends when nothing is left, a denying one ends when one of its letters is left.
+ * Returns the number of instructions.
+ */
 static size_t rule_code(const struct rule *r, struct bpf_insn *out)
 {
     size_t n = 0;
     if (r->type != 'a') {
         out[n++] = jump_ne(BPF_REG_2, r->type == 'b' ? BPF_DEVCG_DEV_BLOCK : BPF_DEVCG_DEV_CHAR);
     }
-    if (r->access != 7) {
-        out[n++] = (struct bpf_insn){ .code = BPF_ALU | BPF_MOV | BPF_X, .dst_reg = BPF_REG_1, .src_reg = BPF_REG_3 };
-        /* Allowed is what asks for nothing else; denied is what asks for any of it. */
-        out[n++] = (struct bpf_insn){ .code = BPF_ALU | BPF_AND | BPF_K, .dst_reg = BPF_REG_1,
-                                      .imm = (int32_t)(r->allow ? 7u & ~r->access : r->access) };
-        out[n++] = (struct bpf_insn){ .code = (uint8_t)(BPF_JMP | (r->allow ? BPF_JNE : BPF_JEQ) | BPF_K), .dst_reg = BPF_REG_1, .imm = 0 };
-    }
     if (r->major >= 0) {
         out[n++] = jump_ne(BPF_REG_4, (int32_t)r->major);
     }
     if (r->minor >= 0) {
         out[n++] = jump_ne(BPF_REG_5, (int32_t)r->minor);
+    }
+    if (r->access != ALL_ACCESS && r->allow) {
+        out[n++] = (struct bpf_insn){ .code = BPF_ALU | BPF_AND | BPF_K, .dst_reg = BPF_REG_3, .imm = (int32_t)(ALL_ACCESS & ~r->access) };
+        out[n++] = jump_ne(BPF_REG_3, 0);
+    } else if (r->access != ALL_ACCESS) {
+        out[n++] = (struct bpf_insn){ .code = BPF_ALU | BPF_MOV | BPF_X, .dst_reg = BPF_REG_1, .src_reg = BPF_REG_3 };
+        out[n++] = (struct bpf_insn){ .code = BPF_ALU | BPF_AND | BPF_K, .dst_reg = BPF_REG_1, .imm = (int32_t)r->access };
+        out[n++] = (struct bpf_insn){ .code = BPF_JMP | BPF_JEQ | BPF_K, .dst_reg = BPF_REG_1, .imm = 0 };
     }
     out[n++] = (struct bpf_insn){ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = r->allow };
     out[n++] = (struct bpf_insn){ .code = BPF_JMP | BPF_EXIT };
@@ -135,7 +150,7 @@ int device_program(const struct oci_device_rule *d, size_t n_rules, struct bpf_i
     for (size_t i = n; i-- > 0 && !closed;) {
         len += rule_code(&all[i], code + len);
         /* What matches everything ends the search: code behind it would be unreachable, which the kernel refuses. */
-        closed = all[i].type == 'a' && all[i].access == 7 && all[i].major < 0 && all[i].minor < 0;
+        closed = is_everything(&all[i]);
     }
     if (!closed) {
         code[len++] = (struct bpf_insn){ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = 0 };
@@ -213,7 +228,7 @@ static int devices_v2(const struct oci_cgroup *cg, int dir, const struct oci_res
     return 0;
 }
 
-static int rule_text(const struct rule *r, char *out, size_t size)
+static int rule_text(const struct rule *r, char type, char *out, size_t size)
 {
     char major[24] = "*", minor[24] = "*";
     if (r->major >= 0) {
@@ -222,28 +237,49 @@ static int rule_text(const struct rule *r, char *out, size_t size)
     if (r->minor >= 0) {
         snprintf(minor, sizeof(minor), "%lld", (long long)r->minor);
     }
-    if (r->type == 'a' && r->major < 0 && r->minor < 0 && r->access == 7) {
-        return snprintf(out, size, "a");
-    }
-    return snprintf(out, size, "%c %s:%s %s%s%s", r->type, major, minor, r->access & BPF_DEVCG_ACC_READ ? "r" : "",
+    return snprintf(out, size, "%c %s:%s %s%s%s", type, major, minor, r->access & BPF_DEVCG_ACC_READ ? "r" : "",
                     r->access & BPF_DEVCG_ACC_WRITE ? "w" : "", r->access & BPF_DEVCG_ACC_MKNOD ? "m" : "");
+}
+
+/* The kernel takes everything that begins with an "a" for all devices: a narrower rule is written for both types. */
+static int rule_write(const struct rule *r, const int fds[2], bool tolerant, struct err *e)
+{
+    static const char all[] = "a", char_only[] = "c", block_only[] = "b", both[] = "cb";
+    const char *types = is_everything(r) ? all : r->type == 'c' ? char_only : r->type == 'b' ? block_only : both;
+    for (; *types; types++) {
+        char text[80];
+        int len = *types == 'a' ? snprintf(text, sizeof(text), "a") : rule_text(r, *types, text, sizeof(text));
+        if (write(fds[r->allow], text, (size_t)len) < 0 && !(tolerant && (errno == EPERM || errno == EACCES))) {
+            return err_sys(e, errno, "linux.resources.devices: %s '%s'", r->allow ? "allow" : "deny", text);
+        }
+    }
+    return 0;
 }
 
 static int devices_v1(const struct oci_cgroup *cg, int dir, const struct oci_resources *res, struct err *e)
 {
+    static const struct rule nothing = { false, 'a', -1, -1, ALL_ACCESS };
     CLEANUP_FREE struct rule *all = NULL;
-    size_t n;
+    size_t n, first = 0;
     int r = rules_of(res->devices.v, res->devices.n, &all, &n, e);
     CLEANUP_FD int allow = openat(dir, "devices.allow", O_WRONLY | O_CLOEXEC);
     CLEANUP_FD int deny = openat(dir, "devices.deny", O_WRONLY | O_CLOEXEC);
+    const int fds[2] = { deny, allow };
     if (r == 0 && (allow < 0 || deny < 0)) {
         return err_sys(e, errno, "linux.resources.devices: open the device lists");
     }
+    /* What comes before the last rule for everything has no effect. Without one a new cgroup would have all of its parent's. */
     for (size_t i = 0; r == 0 && i < n; i++) {
-        char text[64];
-        int len = rule_text(&all[i], text, sizeof(text));
-        if (write(all[i].allow ? allow : deny, text, (size_t)len) < 0 && !(cg->tolerant && (errno == EPERM || errno == EACCES))) {
-            r = err_sys(e, errno, "linux.resources.devices: %s '%s'", all[i].allow ? "allow" : "deny", text);
+        first = is_everything(&all[i]) ? i : first;
+    }
+    if (r == 0 && !is_everything(&all[first])) {
+        r = rule_write(&nothing, fds, cg->tolerant, e);
+    }
+    bool open = r == 0 && is_everything(&all[first]) && all[first].allow;
+    for (size_t i = first; r == 0 && i < n; i++) {
+        /* Where all are allowed the kernel counts exceptions: allowing one once more would be one. */
+        if (i == first || !open || !all[i].allow) {
+            r = rule_write(&all[i], fds, cg->tolerant, e);
         }
     }
     return r;

@@ -16,7 +16,9 @@
 
 static int bind_own(const struct oci_cgroup *cg, size_t i, uint64_t attr, int *ret_fd, struct err *e)
 {
-    int fd = open_tree(cg->dir[i], "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+    /* By name: the folder's descriptor is of the parent's mount namespace, of which nothing can be cloned here. */
+    CLEANUP_FREE char *path = str_printf("%s%s", cg->machine.h[i].mount, cg->path);
+    int fd = path ? open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC) : -1;
     struct mount_attr a = { .attr_set = attr, .propagation = MS_PRIVATE };
     if (fd < 0 || mount_setattr(fd, "", AT_EMPTY_PATH, &a, sizeof(a)) < 0) {
         fd_close(&fd);

@@ -106,6 +106,10 @@ void state_dir_remove(const char *state_root, const char *id)
 
 int state_save(const struct ctr *c, const struct oci_container *k, struct err *e)
 {
+    char owner[16] = "root"; /* a name where it needs no look-up: this program is static */
+    if (geteuid() != 0) {
+        snprintf(owner, sizeof(owner), "%u", (unsigned)geteuid());
+    }
     struct disk_state d = { .oci_version = c->spec->oci_version,
                             .id = (char *)(uintptr_t)c->args->id,
                             .bundle = (char *)(uintptr_t)c->args->bundle,
@@ -114,6 +118,7 @@ int state_save(const struct ctr *c, const struct oci_container *k, struct err *e
                             .cgroup = k->cgroup,
                             .pid = k->pid,
                             .start_time = k->start_time,
+                            .owner = owner,
                             .annotations = c->spec->annotations };
     CLEANUP_BUF struct buf b = { 0 };
     CLEANUP_FREE char *state = str_printf("%s/%s/state.json", c->args->state_root, c->args->id);

@@ -108,19 +108,27 @@ static void on_conn(struct loop_source *source, int fd, uint32_t events, void *d
     }
 }
 
+/* A call stays marked until it is its turn, so that its thread does not link it anew while it is on our list. */
+static struct grpc_call *next_ready(struct grpc_server *s, struct grpc_call **list)
+{
+    pthread_mutex_lock(&s->lock);
+    struct grpc_call *c = *list;
+    if (c) {
+        *list = c->next_ready;
+        c->in_ready = false;
+    }
+    pthread_mutex_unlock(&s->lock);
+    return c;
+}
+
 /* Calls that have something to send or have ended. */
 static void run_ready(struct grpc_server *s)
 {
     pthread_mutex_lock(&s->lock);
     struct grpc_call *list = s->ready;
     s->ready = NULL;
-    for (struct grpc_call *c = list; c; c = c->next_ready) {
-        c->in_ready = false;
-    }
     pthread_mutex_unlock(&s->lock);
-    while (list) {
-        struct grpc_call *c = list;
-        list = c->next_ready;
+    for (struct grpc_call *c; (c = next_ready(s, &list));) {
         if (c->conn) {
             struct grpc_conn *conn = c->conn;
             call_progress(c);

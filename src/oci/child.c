@@ -82,7 +82,7 @@ static int step_names(struct ctr *c, struct err *e)
 
 static int step_limits(struct ctr *c, struct err *e)
 {
-    struct proc_ctx p = process_ctx(c); /* the parent sets the rlimits at the end: until then we need descriptors */
+    struct proc_ctx p = process_ctx(c); /* rlimits come at the end: until then we need descriptors */
     int r = process_limits(&p, e);
     return r < 0 ? r : process_scheduling(&p, e);
 }
@@ -273,7 +273,9 @@ _Noreturn void ctr_init_main(struct ctr *c)
     }
     /* The answer comes when the state is on disk: a parent that is killed before leaves no init that nobody knows of. */
     struct sync_msg m;
-    if (sync_send(c->sock[1], SYNC_CREATED, 0, NULL, -1) < 0 || sync_recv(c->sock[1], &m, NULL) < 0) {
+    /* Lowering is anybody's right; what raises a limit may be left to the parent, which may be allowed to. */
+    bool left = process_rlimits(0, c->spec->process, NULL) < 0;
+    if (sync_send(c->sock[1], SYNC_CREATED, left, NULL, -1) < 0 || sync_recv(c->sock[1], &m, NULL) < 0) {
         _exit(1);
     }
     fd_close(&c->sock[1]);

@@ -321,6 +321,7 @@ static int converse(struct ctr *c, struct oci_created *out, struct err *e)
             r = listener_deliver(c, out, fd, e);
             break;
         case SYNC_CREATED:
+            c->rlimits_left = m.value != 0;
             return 0;
         case SYNC_ERROR:
             *e = m.err;
@@ -381,7 +382,7 @@ static const struct oci_resources *resources_of(const struct oci_spec *s)
 /* What would be in the init's own way while it makes nodes and opens files. */
 static int restrict_init(struct ctr *c, const struct oci_created *out, struct err *e)
 {
-    int r = process_rlimits(out->pid, c->spec->process, e);
+    int r = c->rlimits_left ? process_rlimits(out->pid, c->spec->process, e) : 0;
     if (r < 0) {
         return r;
     }

@@ -68,6 +68,7 @@ struct ctr {
     int listener_fd;         /* socket to send a seccomp listener to, -1 */
     int root;                /* init: descriptor of the root file system's mount */
     int proc;                /* init: a private procfs, for writes that must not be redirected */
+    bool rlimits_left;       /* parent: the init was not allowed to set them all */
     int console;             /* init: pty slave, -1 */
 };
 

@@ -273,6 +273,14 @@ def read_limit(oci, cid, v1, v2):
     return oci.cgroup_file(cid, v2 if UNIFIED else v1)
 
 
+def test_rlimits_of_a_user(oci):
+    def edit(c):
+        c["process"]["user"] = {"uid": 1000, "gid": 1000}
+        c["process"]["capabilities"] = {}
+        c["process"]["rlimits"] = [{"type": "RLIMIT_NOFILE", "soft": 12, "hard": 13}, {"type": "RLIMIT_NPROC", "soft": 50, "hard": 60}]
+    assert oci.run("sh", "-c", "ulimit -n; ulimit -Hn; id -u", edit=edit).stdout.split() == ["12", "13", "1000"]
+
+
 def test_limits_from_config(oci):
     def limits(c):
         c["linux"]["resources"].update(memory={"limit": 64 << 20, "swap": 128 << 20}, pids={"limit": 33},

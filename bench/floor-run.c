@@ -61,6 +61,18 @@ static void cgroup_path(char *out, size_t size, const char *controller, const ch
     snprintf(out, size, "/sys/fs/cgroup/%s/%s%s%s", controller, name, file ? "/" : "", file ? file : "");
 }
 
+static void file_copy(const char *from, const char *to)
+{
+    char text[256];
+    int fd = open(from, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+    if (n > 0) {
+        text[n] = '\0';
+        file_put(to, text);
+    }
+    close(fd);
+}
+
 static const char *real_controller(const char *c)
 {
     static char path[64];
@@ -93,6 +105,13 @@ static void cgroups_make(struct run *r)
         mkdir(path, 0755);
         cgroup_path(path, sizeof(path), real_controller(controllers[i]), r->cgroup, "tasks");
         r->tasks[i] = open(path, O_WRONLY | O_CLOEXEC);
+    }
+    static const char *const cpuset[] = { "cpuset.cpus", "cpuset.mems" };
+    for (size_t i = 0; i < LEN(cpuset); i++) {
+        char from[64];
+        snprintf(from, sizeof(from), "/sys/fs/cgroup/cpuset/%s", cpuset[i]);
+        cgroup_path(path, sizeof(path), "cpuset", r->cgroup, cpuset[i]);
+        file_copy(from, path);
     }
     for (size_t i = 0; i < LEN(limits); i++) {
         cgroup_path(path, sizeof(path), real_controller(limits[i].controller), r->cgroup, limits[i].file);

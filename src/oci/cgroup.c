@@ -193,6 +193,14 @@ static bool is_ours(const struct cg_hierarchy *h)
     return h->v2 || !str_starts(h->controllers, "name=");
 }
 
+char *cgroup_text_of(const char *cgroups_path, const char *id)
+{
+    if (str_empty(cgroups_path)) {
+        return str_printf("cgroupfs:/tare/%s", id);
+    }
+    return str_printf("cgroupfs:%s%s", cgroups_path[0] == '/' ? "" : "/", cgroups_path);
+}
+
 int oci_cgroup_create(const char *cgroups_path, const char *id, bool systemd, const struct str_map *annotations, struct oci_cgroup **ret,
                       struct err *e)
 {
@@ -200,10 +208,9 @@ int oci_cgroup_create(const char *cgroups_path, const char *id, bool systemd, co
     if (systemd) {
         return err_set(e, ENOTSUP, ERR_UNSUPPORTED, "the systemd cgroup driver is not built in; leave --systemd-cgroup out");
     }
-    const char *sep = cgroups_path && cgroups_path[0] == '/' ? "" : "/";
-    CLEANUP_FREE char *path = str_empty(cgroups_path) ? str_printf("/tare/%s", id) : str_printf("%s%s", sep, cgroups_path);
-    CLEANUP_FREE char *text = path ? str_printf("cgroupfs:%s", path) : NULL;
-    if (!text) {
+    CLEANUP_FREE char *text = cgroup_text_of(cgroups_path, id);
+    CLEANUP_FREE char *path = text ? strdup(text + strlen("cgroupfs:")) : NULL;
+    if (!path) {
         return err_oom(e);
     }
     int r = path_check(path, e);

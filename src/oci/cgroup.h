@@ -18,6 +18,9 @@ int cgroup_dir(const struct oci_cgroup *cg, const char *controller, bool *ret_v2
 MUST_USE int cgroup_write(const struct oci_cgroup *cg, int dir, const char *file, const char *value, struct err *e);
 MUST_USE int cgroup_write_i64(const struct oci_cgroup *cg, int dir, const char *file, int64_t value, struct err *e);
 
+/* The text of the cgroup that oci_cgroup_create() would make; NULL when out of memory. */
+char *cgroup_text_of(const char *cgroups_path, const char *id);
+
 /* cgroup-devices.c */
 MUST_USE int cgroup_devices_apply(struct oci_cgroup *cg, const struct oci_resources *r, struct err *e);
 struct bpf_insn;

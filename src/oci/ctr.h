@@ -149,6 +149,8 @@ int caps_apply(const struct oci_capabilities *c, struct err *e);
 
 /* state.c */
 int state_dir_make(const char *state_root, const char *id, struct err *e);
+/* Before the cgroup is made: what a create that was killed leaves is then found by delete --force. */
+int state_note_cgroup(const char *state_root, const char *id, const char *text, struct err *e);
 int state_save(const struct ctr *c, const struct oci_container *k, struct err *e);
 void state_dir_remove(const char *state_root, const char *id);
 int state_fifo_open(const char *state_root, const char *id, int flags, struct err *e);

@@ -119,31 +119,42 @@ static int proc_check(int target, int mnt, const char *path, struct err *e)
     return err_set(e, EPERM, ERR_DENIED, "%s is inside /proc: nothing may be mounted there", path);
 }
 
-int mount_attach(struct ctr *c, int mnt, const char *path, bool is_dir, struct err *e)
+static int attach_to(int target, int mnt, const char *path, struct err *e)
 {
-    CLEANUP_FD int target = -1;
-    int r = path_mount_target(c->root, path, is_dir, &target, e);
-    if (r == 0) {
-        r = proc_check(target, mnt, path, e);
-    }
+    int r = proc_check(target, mnt, path, e);
     if (r == 0 && move_mount(mnt, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0) {
         r = err_sys(e, errno, "mount on %s", path);
     }
     return r;
 }
 
-/* procfs and sysfs go only on a real folder: a symlink in the image could put them where the masks do not reach. */
-static int kernel_fs_target(struct ctr *c, const char *path, struct err *e)
+int mount_attach(struct ctr *c, int mnt, const char *path, bool is_dir, struct err *e)
 {
-    CLEANUP_FD int fd = path_open_beneath(c->root, path + strspn(path, "/"), O_PATH, 0);
-    struct stat st;
+    CLEANUP_FD int target = -1;
+    int r = path_mount_target(c->root, path, is_dir, &target, e);
+    return r < 0 ? r : attach_to(target, mnt, path, e);
+}
+
+/*
+ * procfs and sysfs go only on a real folder: a symlink in the image could put them where the masks do not reach (CVE-2023-27561). What
+ * was looked at is what is mounted on: another container with the same volume may be swapping it meanwhile.
+ */
+static int kernel_fs_attach(struct ctr *c, int mnt, const char *path, struct err *e)
+{
+    const char *name = path + strspn(path, "/");
+    CLEANUP_FD int fd = path_open_beneath(c->root, name, O_PATH | O_DIRECTORY, 0);
     if (fd == -ENOENT) {
-        return 0;
+        CLEANUP_FD int made = -1;
+        int r = path_make_dirs_in_root(c->root, path, 0755, &made, e);
+        if (r < 0) {
+            return r;
+        }
+        fd = path_open_beneath(c->root, name, O_PATH | O_DIRECTORY, 0);
     }
-    if (fd < 0 || fstat(fd, &st) < 0) {
-        return err_sys(e, fd < 0 ? -fd : errno, "open %s", path);
+    if (fd == -ENOTDIR || fd == -ELOOP || fd == -EXDEV) {
+        return err_set(e, ENOTDIR, ERR_DENIED, "%s in the root file system has to be a real folder", path);
     }
-    return S_ISDIR(st.st_mode) ? 0 : err_set(e, ENOTDIR, ERR_DENIED, "%s in the root file system has to be a real folder", path);
+    return fd < 0 ? err_sys(e, -fd, "open %s", path) : attach_to(fd, mnt, path, e);
 }
 
 static int mount_set(int mnt, const struct mount_flags *f, unsigned base_propagation, struct err *e)
@@ -313,17 +324,20 @@ static int mount_fs(struct ctr *c, const struct oci_mount *m, const struct mount
     if (str_empty(m->type)) {
         return err_set(e, EINVAL, ERR_INVALID, "type: required unless it is a bind mount");
     }
-    if (str_eq(m->type, "proc") || str_eq(m->type, "sysfs")) {
-        r = kernel_fs_target(c, m->destination, e);
-    }
-    if (r == 0) {
-        r = fs_mount_make(m->type, m->source, buf_str(&f->data), f->attr_set, &mnt, e);
-    }
+    /* What is to be copied in first cannot be read-only yet. */
+    struct mount_attr late = { .attr_set = f->tmpcopyup ? f->attr_set & MOUNT_ATTR_RDONLY : 0 };
+    r = fs_mount_make(m->type, m->source, buf_str(&f->data), f->attr_set & ~late.attr_set, &mnt, e);
     if (r == 0) {
         r = mount_set(mnt, f, 0, e);
     }
     if (r == 0 && f->tmpcopyup) {
         r = tmpfs_copy_up(c, mnt, m->destination, e);
+    }
+    if (r == 0 && late.attr_set && mount_setattr(mnt, "", AT_EMPTY_PATH, &late, sizeof(late)) < 0) {
+        r = err_sys(e, errno, "make it read-only");
+    }
+    if (r == 0 && (str_eq(m->type, "proc") || str_eq(m->type, "sysfs"))) {
+        return kernel_fs_attach(c, mnt, m->destination, e);
     }
     return r < 0 ? r : mount_attach(c, mnt, m->destination, true, e);
 }

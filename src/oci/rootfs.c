@@ -262,6 +262,7 @@ int ctr_rootfs_finish(struct ctr *c, struct err *e)
 /* One read-only tmpfs and one /dev/null serve every masked path; both are known by descriptor, so nobody can swap them. */
 struct masks {
     int tmpfs, null;
+    bool attached; /* the tmpfs */
 };
 
 static int null_open(int *ret_fd, struct err *e)
@@ -299,7 +300,11 @@ static int mask_one(struct ctr *c, struct masks *m, const char *path, struct err
     if (r < 0) {
         return r;
     }
-    CLEANUP_FD int mnt = open_tree(dir ? m->tmpfs : m->null, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+    /* The tmpfs itself goes on the first folder, clones of it on the others: kernels before 6.15 clone only what is attached. */
+    bool first = dir && !m->attached;
+    CLEANUP_FD int mnt = first ? fcntl(m->tmpfs, F_DUPFD_CLOEXEC, 3)
+                               : open_tree(dir ? m->tmpfs : m->null, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+    m->attached |= first;
     if (mnt < 0 || move_mount(mnt, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0) {
         return err_sys(e, errno, "mount over it");
     }
@@ -327,7 +332,7 @@ static int readonly_one(struct ctr *c, const char *path, struct err *e)
 int ctr_paths_mask(struct ctr *c, struct err *e)
 {
     const struct oci_linux *l = c->spec->linux;
-    struct masks m = { -1, -1 };
+    struct masks m = { -1, -1, false };
     int r = 0;
     for (char **p = l->readonly_paths; r == 0 && p && *p; p++) {
         r = readonly_one(c, *p, e);

@@ -104,6 +104,14 @@ void state_dir_remove(const char *state_root, const char *id)
     }
 }
 
+int state_note_cgroup(const char *state_root, const char *id, const char *text, struct err *e)
+{
+    CLEANUP_FREE char *path = str_printf("%s/%s/cgroup", state_root, id);
+    CLEANUP_FD int fd = path ? open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600) : -1;
+    int r = fd < 0 ? -(path ? errno : ENOMEM) : fd_write_all(fd, text, strlen(text));
+    return r < 0 ? err_sys(e, -r, "write %s", path ?: id) : 0;
+}
+
 int state_save(const struct ctr *c, const struct oci_container *k, struct err *e)
 {
     char owner[16] = "root"; /* a name where it needs no look-up: this program is static */
@@ -328,11 +336,26 @@ int oci_kill(const char *state_root, const char *id, int signo, bool all, struct
     return 0;
 }
 
+/*
+ * A creation that was cut off. Its init has ended with it or is about to. The cgroup is only removed, nothing is killed: if the creation
+ * was cut off before it saw that somebody else has that cgroup, these are not ours.
+ */
 static int delete_broken(const char *state_root, const char *id, struct err *e)
 {
     CLEANUP_FREE char *dir = str_printf("%s/%s", state_root, id);
-    if (!dir || access(dir, F_OK) < 0) {
+    CLEANUP_FREE char *note = str_printf("%s/%s/cgroup", state_root, id);
+    CLEANUP_OCI_CGROUP struct oci_cgroup *cg = NULL;
+    CLEANUP_BUF struct buf text = { 0 };
+    if (!dir || !note || access(dir, F_OK) < 0) {
         return err_set(e, ENOENT, ERR_NOT_FOUND, "container does not exist: %s", id);
+    }
+    int r = file_read(AT_FDCWD, note, 8192, &text, e);
+    if (r == 0 && text.len) {
+        r = oci_cgroup_open(buf_str(&text), &cg, e);
+        r = r == 0 ? oci_cgroup_destroy(cg, e) : r;
+    }
+    if (r < 0 && r != -ENOENT) {
+        return r;
     }
     return dir_remove_all(AT_FDCWD, dir, e);
 }

@@ -237,9 +237,27 @@ static int pipes_open(struct pipes *p)
     return 0;
 }
 
+/* A program that does not read its input must not end us: the SIGPIPE of this thread's write is taken back. */
+static ssize_t write_quietly(int fd, const void *data, size_t len)
+{
+    sigset_t pipe, old, pending;
+    sigemptyset(&pipe);
+    sigaddset(&pipe, SIGPIPE);
+    sigpending(&pending);
+    pthread_sigmask(SIG_BLOCK, &pipe, &old);
+    ssize_t n = write(fd, data, len);
+    int saved = errno;
+    if (n < 0 && saved == EPIPE && !sigismember(&pending, SIGPIPE)) {
+        sigtimedwait(&pipe, NULL, &(struct timespec){ 0 });
+    }
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    errno = saved;
+    return n;
+}
+
 static void pump_in(struct pipes *p)
 {
-    ssize_t n = p->input_len ? write(p->ours[0], p->input, p->input_len) : 0;
+    ssize_t n = p->input_len ? write_quietly(p->ours[0], p->input, p->input_len) : 0;
     if (n > 0) {
         p->input += n;
         p->input_len -= (size_t)n;

@@ -3,6 +3,7 @@
  * Whatever fails is sent to the parent as a struct err, and the process ends.
  */
 #include "base/fd.h"
+#include "base/num.h"
 #include "oci/ctr.h"
 #include "oci/process.h"
 #include "sys/path.h"
@@ -22,7 +23,7 @@
 
 static struct proc_ctx process_ctx(const struct ctr *c)
 {
-    return (struct proc_ctx){ .process = c->spec->process,
+    return (struct proc_ctx){ .process = c->listening.args ? &c->listening : c->spec->process,
                               .seccomp = &c->seccomp,
                               .proc = c->proc,
                               .listener_fd = c->listener_fd,
@@ -193,15 +194,59 @@ static int step_sysctl(struct ctr *c, struct err *e)
     return 0;
 }
 
+/* runc and crun make a working directory that is missing, and images rely on it. What cannot be made is told when it is entered. */
+static int step_cwd(struct ctr *c, struct err *e)
+{
+    const char *cwd = c->spec->process->cwd;
+    CLEANUP_FD int fd = -1;
+    struct err ignored = { 0 };
+    (void)e;
+    if (cwd[strspn(cwd, "/")] && path_make_dirs_in_root(c->root, cwd, 0755, &fd, &ignored) < 0) {
+        return 0;
+    }
+    return 0;
+}
+
+/* Socket activation: the descriptors that systemd gave us, and the variables that tell of them, for process 1. */
+static int listen_env(struct ctr *c, unsigned *ret_n, struct err *e)
+{
+    const char *count = getenv("LISTEN_FDS"), *names = getenv("LISTEN_FDNAMES");
+    uint32_t n = 0;
+    if (!c->args->listen_fds || !count || num_u32(count, &n) < 0 || n > 1024) {
+        return 0;
+    }
+    const struct oci_process *p = c->spec->process;
+    size_t len = strv_len(p->env);
+    char **env = calloc(len + 4, sizeof(*env));
+    char *fds = str_printf("LISTEN_FDS=%u", n);
+    if (!env || !fds) {
+        return err_oom(e);
+    }
+    if (len) {
+        memcpy(env, p->env, len * sizeof(*env));
+    }
+    env[len++] = fds;
+    env[len++] = (char *)(uintptr_t) "LISTEN_PID=1";
+    env[len] = names ? str_printf("LISTEN_FDNAMES=%s", names) : NULL;
+    c->listening = *p;
+    c->listening.env = env;
+    *ret_n = n;
+    return 0;
+}
+
 static int step_stdio(struct ctr *c, struct err *e)
 {
+    unsigned listening = 0;
     int r = c->console >= 0 ? process_terminal(c->console, e) : process_stdio(c->args->stdio, e);
+    if (r == 0) {
+        r = listen_env(c, &listening, e);
+    }
     if (r < 0) {
         return r;
     }
     /* What stays until the exec leads nowhere: a socket, pipes, and a procfs of this pid namespace for labels. */
     int mine[] = { c->sock[1], c->start_fd, c->report_fd, c->proc };
-    return process_close_fds(c->args->preserve_fds, mine, ARRAY_LEN(mine), e);
+    return process_close_fds(c->args->preserve_fds + listening, mine, ARRAY_LEN(mine), e);
 }
 
 static const struct step {
@@ -217,6 +262,7 @@ static const struct step {
     { "mounts", ctr_mounts },
     { "devices", ctr_devices },
     { "console", step_console },
+    { "cwd", step_cwd },
     { "procfs", step_procfs },
     { "hooks", step_runtime_hooks },
     { "createContainer hooks", step_container_hooks },

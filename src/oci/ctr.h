@@ -70,6 +70,7 @@ struct ctr {
     int proc;                /* init: a private procfs, for writes that must not be redirected */
     bool rlimits_left;       /* parent: the init was not allowed to set them all */
     int console;             /* init: pty slave, -1 */
+    struct oci_process listening; /* init: the process with LISTEN_FDS in its environment; args NULL: not needed */
 };
 
 static inline bool ctr_has_ns(const struct ctr *c, int flag)

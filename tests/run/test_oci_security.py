@@ -302,3 +302,35 @@ def test_one_clear_error(oci):
     assert r.returncode == 1 and r.stderr.count("\n") == 1 and "mounts[" in r.stderr and "/nowhere" in r.stderr
     assert not [d for d in (os.listdir(oci.root) if os.path.isdir(oci.root) else []) if "@" not in d]
     assert json.loads(oci("list", "-f", "json").stdout) in ([], None)
+
+
+# ---- what surrounds a process ---------------------------------------------------------------------------------
+
+def test_missing_working_directory_is_made_inside(oci):
+    assert oci.run("pwd", edit=lambda c: c["process"].update(cwd="/srv/new/dir")).stdout == "/srv/new/dir\n"
+    os.symlink("../../../../../../tmp", os.path.join(oci.rootfs, "etc/up"))
+    oci.run("true", edit=lambda c: c["process"].update(cwd="/etc/up/made-by-cwd"))
+    assert not os.path.exists("/tmp/made-by-cwd") and os.path.isdir(os.path.join(oci.rootfs, "tmp/made-by-cwd"))
+
+
+def test_listen_fds(oci):
+    b = oci.bundle("sh", "-c", "ls /proc/self/fd | tr '\\n' ' '; echo $LISTEN_FDS $LISTEN_PID")
+    r = subprocess.run(["sh", "-c", 'exec 3</dev/null 4</dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec "$@"', "sh", oci.bin, "--root",
+                        oci.root, "run", "--bundle", b, "l"], capture_output=True, text=True, timeout=20)
+    assert r.stdout == "0 1 2 3 4 1 1\n"       # the fifth is ls's own: our caller's 4 is not among them
+
+
+def test_user_namespace(oci):
+    for p, _, _ in os.walk(oci.rootfs):
+        os.chown(p, 100000, 100000)
+    os.chmod(oci.base, 0o755)
+
+    def edit(c):
+        c["linux"]["namespaces"].append({"type": "user"})
+        c["linux"]["uidMappings"] = c["linux"]["gidMappings"] = [{"containerID": 0, "hostID": 100000, "size": 65536}]
+        c["process"]["rlimits"] = [{"type": "RLIMIT_NOFILE", "soft": 10, "hard": 20}]
+    r = oci.run("sh", "-c", "id -u; ulimit -n; echo x >/dev/null && tr -s ' ' </proc/self/uid_map", edit=edit)
+    assert r.stdout == "0\n10\n 0 100000 65536\n"
+    cid = oci.up(edit=edit)
+    assert os.stat(f"/proc/{oci.state(cid)['pid']}").st_uid == 100000
+    assert oci("exec", cid, "id", "-u").stdout == "0\n"

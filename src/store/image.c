@@ -223,3 +223,26 @@ int store_image_users(struct store *s, const char *ns, const char *id, char ***r
 {
     return db_strings(s, ret_ctr_ids, e, "SELECT id FROM containers WHERE namespace = ? AND image = ? ORDER BY n LIMIT 1000", "tt", ns, id);
 }
+
+int store_disk_usage(struct store *s, const char *ns, uint64_t *bytes, uint64_t *inodes, uint64_t *reclaimable, struct err *e)
+{
+    int64_t b = 0, n = 0, free_ = 0;
+    int r = db_int(s, 0, &b, e, "SELECT (SELECT coalesce(sum(size), 0) FROM layers) + (SELECT coalesce(sum(size), 0) FROM blobs)", "");
+    if (r == 0) {
+        r = db_int(s, 0, &n, e, "SELECT (SELECT coalesce(sum(inodes), 0) FROM layers) + (SELECT count(*) FROM blobs)", "");
+    }
+    if (r == 0) {
+        r = db_int(s, 0, &free_, e,
+                   "SELECT coalesce(sum(size), 0) FROM layers WHERE diff_id NOT IN (SELECT diff_id FROM container_layers)"
+                   " AND diff_id NOT IN (SELECT diff_id FROM image_layers JOIN images ON images.n = image"
+                   " JOIN containers ON containers.image = images.id AND containers.namespace = images.namespace"
+                   " WHERE ?1 IS NULL OR images.namespace = ?1)",
+                   "t", ns);
+    }
+    if (r == 0) {
+        *bytes = (uint64_t)b;
+        *inodes = (uint64_t)n;
+        *reclaimable = (uint64_t)free_;
+    }
+    return r;
+}

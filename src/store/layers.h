@@ -81,3 +81,8 @@ MUST_USE int store_image_delete(struct store *s, const char *ns, const char *id,
 MUST_USE int store_image_pin(struct store *s, const char *ns, const char *id, bool pinned, struct err *e);
 /* Containers of the namespace that were made from it. */
 MUST_USE int store_image_users(struct store *s, const char *ns, const char *id, char ***ret_ctr_ids, struct err *e);
+/*
+ * Blobs and layers, each once: bytes and inodes; reclaimable: layers that no container of ns needs, neither by itself nor by its
+ * image.
+ */
+MUST_USE int store_disk_usage(struct store *s, const char *ns, uint64_t *bytes, uint64_t *inodes, uint64_t *reclaimable, struct err *e);

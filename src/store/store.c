@@ -132,7 +132,7 @@ static const struct {
     const char *path;
     mode_t mode;
 } root_dirs[] = {
-    { "blobs", 0700 },  { "blobs/sha256", 0700 }, { "ingest", 0700 }, { "layers", 0711 },
+    { "blobs", 0700 },  { "blobs/sha256", 0700 }, { "ingest", 0700 }, { "layers", 0700 },
     { "trash", 0700 },  { "containers", 0711 },   { "pods", 0711 },   { "volumes", 0711 },
 };
 

@@ -3,6 +3,7 @@
  * ipc/client.h). It forks once, so that whoever started it has no child to reap.
  */
 #include "monitor/monitor.h"
+#include "sys/self.h"
 
 #include <stdio.h>
 #include <sys/socket.h>
@@ -40,6 +41,12 @@ int main(int argc, char **argv)
     if (!is_socket(BOOT_FD)) {
         fprintf(stderr, "tare-monitor: descriptor %d is not a socket: only tare and tared start this program\n", BOOT_FD);
         return 2;
+    }
+    /* Its children become containers' processes, which must not be able to write this program through /proc/self/exe. */
+    err_clear(&e);
+    if (self_protect(argv, &e) < 0) {
+        fprintf(stderr, "tare-monitor: %s\n", e.text);
+        return 1;
     }
     pid_t pid = fork();
     if (pid != 0) {

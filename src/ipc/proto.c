@@ -34,11 +34,12 @@ static void put_bytes(struct buf *out, uint16_t tag, const void *data, size_t le
     buf_add(out, data, len);
 }
 
-static void put_number(struct buf *out, uint16_t tag, uint64_t v)
+/* 0 need not be told, unless the reader insists on the field. */
+static void put_number(struct buf *out, const struct mon_field *f, uint64_t v)
 {
-    if (v != 0) {
+    if (v != 0 || f->required) {
         v = htole64(v);
-        put_bytes(out, tag, &v, sizeof(v));
+        put_bytes(out, f->tag, &v, sizeof(v));
     }
 }
 
@@ -69,17 +70,17 @@ static void put_field(const struct mon_field *f, const void *in, struct buf *out
     const char *p = (const char *)in + f->offset;
     switch ((enum mon_kind)f->kind) {
     case MON_K_BOOL:
-        put_number(out, f->tag, *(const bool *)p);
+        put_number(out, f, *(const bool *)p);
         break;
     case MON_K_I32:
-        put_number(out, f->tag, (uint64_t)(int64_t) * (const int32_t *)(const void *)p);
+        put_number(out, f, (uint64_t)(int64_t) * (const int32_t *)(const void *)p);
         break;
     case MON_K_U32:
-        put_number(out, f->tag, *(const uint32_t *)(const void *)p);
+        put_number(out, f, *(const uint32_t *)(const void *)p);
         break;
     case MON_K_I64:
     case MON_K_U64:
-        put_number(out, f->tag, *(const uint64_t *)(const void *)p);
+        put_number(out, f, *(const uint64_t *)(const void *)p);
         break;
     case MON_K_STR: {
         const char *s = *(char *const *)(const void *)p;

@@ -136,6 +136,13 @@ static void test_header(void **state)
     b.data[0] = 'x';
     CHECK_EQ(mon_decode_header(b.data, b.len, &g, &e), -EPROTO);
     CHECK_EQ(e.kind, ERR_INVALID);
+    /* A required number is told even if it is 0. */
+    CLEANUP_BUF struct buf hello = { 0 };
+    struct mon_hello say = { .major = 1, .minor = 0 }, heard;
+    h.major = 1;
+    CHECK_EQ(mon_encode(&h, &mon_hello_type, &say, &hello, fds, &n, &e), 0);
+    CHECK_EQ(mon_decode(&mon_hello_type, hello.data, hello.len, NULL, 0, &heard, &e), 0);
+    mon_struct_done(&mon_hello_type, &heard);
     /* Too long to be sent. */
     CLEANUP_BUF struct buf big = { 0 }, out = { 0 };
     buf_reserve(&big, MON_MESSAGE_MAX);

@@ -13,6 +13,8 @@
 
 enum { READ_SIZE = 16 << 10, SWEEP_NS = 1000000000 };
 
+static void arm_timer(struct grpc_server *s);
+
 static void conn_unlink(struct grpc_conn *conn)
 {
     struct grpc_server *s = conn->server;
@@ -81,8 +83,6 @@ static bool conn_flush(struct grpc_conn *conn)
     return true;
 }
 
-static void arm_timer(struct grpc_server *s);
-
 static void on_conn(struct loop_source *source, int fd, uint32_t events, void *data)
 {
     (void)source;
@@ -108,6 +108,15 @@ static void on_conn(struct loop_source *source, int fd, uint32_t events, void *d
     }
 }
 
+/* Has something that its reader has not taken? */
+static bool call_waiting(const struct grpc_call *c)
+{
+    pthread_mutex_lock(&c->server->lock);
+    bool waiting = c->answered && (c->out.len > c->out_pos || c->done);
+    pthread_mutex_unlock(&c->server->lock);
+    return waiting;
+}
+
 /* A call stays marked until it is its turn, so that its thread does not link it anew while it is on our list. */
 static struct grpc_call *next_ready(struct grpc_server *s, struct grpc_call **list)
 {
@@ -126,15 +135,19 @@ static void run_ready(struct grpc_server *s)
 {
     pthread_mutex_lock(&s->lock);
     struct grpc_call *list = s->ready;
+    bool behind = false;
     s->ready = NULL;
     pthread_mutex_unlock(&s->lock);
     for (struct grpc_call *c; (c = next_ready(s, &list));) {
         if (c->conn) {
             struct grpc_conn *conn = c->conn;
             call_progress(c);
-            (void)conn_flush(conn);
+            behind |= conn_flush(conn) && (conn->want_write || (c->conn && call_waiting(c)));
         }
         call_unref(c);
+    }
+    if (behind) {
+        arm_timer(s); /* a reader that never takes the rest shall be noticed */
     }
 }
 
@@ -224,7 +237,7 @@ static uint64_t conn_next(const struct grpc_conn *conn, uint64_t now)
         if (c->deadline > 0 && !c->ended && c->deadline < at) {
             at = c->deadline;
         }
-        if (c->answered && at > now + SWEEP_NS) {
+        if (at > now + SWEEP_NS && call_waiting(c)) {
             at = now + SWEEP_NS;
         }
     }
@@ -241,13 +254,9 @@ static void arm_timer(struct grpc_server *s)
     loop_set_timer(s->timer, at == UINT64_MAX ? 0 : at > now ? at - now : 1);
 }
 
-/* Has something to send that the reader has not taken for too long? */
-static bool call_stalled(struct grpc_call *c, uint64_t now)
+static bool call_stalled(const struct grpc_call *c, uint64_t now)
 {
-    pthread_mutex_lock(&c->server->lock);
-    bool waiting = c->answered && (c->out.len > c->out_pos || c->done);
-    pthread_mutex_unlock(&c->server->lock);
-    return waiting && now - c->progress > (uint64_t)c->server->limits.stall_ms * 1000000u;
+    return now - c->progress > (uint64_t)c->server->limits.stall_ms * 1000000u && call_waiting(c);
 }
 
 static bool conn_sweep(struct grpc_conn *conn, uint64_t now)

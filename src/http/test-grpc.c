@@ -297,12 +297,49 @@ static void test_nonsense(void **state)
     fixture_end(&f);
 }
 
+static int end_it(void *data, const uint8_t *msg, size_t len)
+{
+    (void)msg;
+    (void)len;
+    struct timespec t = { 1, 800000000 };
+    if (!*(bool *)data) {
+        nanosleep(&t, NULL); /* takes nothing meanwhile */
+    }
+    *(bool *)data = true;
+    return 0;
+}
+
+/* A reader that stops reading loses its stream; its thread is free again. */
+static void test_slow_reader(void **state)
+{
+    (void)state;
+    struct fixture f;
+    int fds[2];
+    bool slept = false;
+    struct grpc_client *c[2];
+    struct grpc_reply r = { 0 };
+    fixture_start(&f, &(struct grpc_limits){ .stall_ms = 300, .unread = 64 << 10, .threads = 1 }, fds, 2);
+    CHECK_EQ(setsockopt(fds[0], SOL_SOCKET, SO_RCVBUF, &(int){ 4096 }, sizeof(int)), 0);
+    CHECK_EQ(grpc_client_new(fds[0], &c[0], NULL), 0);
+    CHECK_EQ(grpc_client_new(fds[1], &c[1], NULL), 0);
+    (void)!grpc_client_call(c[0], &(struct grpc_request){ .path = "/t.S/Count", .fn = end_it, .data = &slept }, &r, NULL);
+    assert_true(slept);
+    assert_int_not_equal(r.status, 0);
+    assert_true(r.n_messages < 3000);
+    CHECK_EQ(call(c[1], (struct grpc_request){ .path = "/t.S/Echo" }, &r), 0);
+    CHECK_EQ(r.status, 0);
+    grpc_reply_done(&r);
+    grpc_client_free(c[0]);
+    grpc_client_free(c[1]);
+    fixture_end(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_timeout),    cmocka_unit_test(test_percent),    cmocka_unit_test(test_status),
         cmocka_unit_test(test_calls),      cmocka_unit_test(test_big_message), cmocka_unit_test(test_pool_limit),
-        cmocka_unit_test(test_nonsense),
+        cmocka_unit_test(test_nonsense),    cmocka_unit_test(test_slow_reader),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -420,3 +420,34 @@ def test_socket_activation_and_notify(tmp_path, pb):
     finally:
         stop_process(p)
     assert p.returncode == 0 and n.recv(100) == b"STOPPING=1"
+
+
+def test_ends_at_once_and_reloads(tmp_path, pb):
+    """SIGTERM does not wait for a call that runs or a stream that is read; SIGHUP takes a new log level."""
+    path, config = str(tmp_path / "e.sock"), tmp_path / "tare.yaml"
+    config.write_text("log_level: error\n")
+    p = subprocess.Popen([fake_path(), "--root", str(tmp_path), "--run", str(tmp_path), "--config", str(config), "--listen",
+                          f"unix://{path}"], stderr=subprocess.PIPE, text=True)
+    for _ in range(100):
+        if os.path.exists(path):
+            break
+        time.sleep(0.05)
+    c = tool.Cri(pb, path)
+    pod = c.RunPodSandbox(config=tool.pod_config(pb, "p")).pod_sandbox_id
+    ctr = c.CreateContainer(pod_sandbox_id=pod, config=tool.ctr_config(pb, "c")).container_id
+    c.StartContainer(container_id=ctr)
+    config.write_text("log_level: debug\n")
+    p.send_signal(1)
+    time.sleep(0.3)
+    c.Version()
+    stream = c.GetContainerEvents(rpc_timeout=30)
+    t = threading.Thread(target=lambda: c.fails("ExecSync", container_id=ctr, cmd=["sleep"]))
+    t.start()
+    time.sleep(0.3)
+    start = time.time()
+    stop_process(p)
+    assert time.time() - start < 1.5 and p.returncode == 0
+    t.join()
+    stream.cancel()
+    c.close()
+    assert "msg=call method=Version" in p.stderr.read().replace("event=", "msg=")

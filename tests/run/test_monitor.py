@@ -431,7 +431,7 @@ def test_pod_namespaces(workdir):
     m = Monitor(program("tare-monitor"), workdir, f"p{os.getpid()}", hostname="podname", new_uts=1, new_ipc=1, new_net=1, pid_init=1,
                 netns=os.path.join(workdir, "netns"), sysctl=["kernel.shm_rmid_forced=1", "net.ipv4.ip_unprivileged_port_start=99"])
     try:
-        assert open(f"/proc/{m.pod['init_pid']}/comm").read() == "tare-init\n"
+        wait_for(lambda: open(f"/proc/{m.pod['init_pid']}/comm").read() == "tare-init\n")
         kinds = {"network": "ns_net", "ipc": "ns_ipc", "uts": "ns_uts", "pid": "ns_pid"}
         ns = [{"type": k, "path": m.pod[v]} for k, v in kinds.items()] + [{"type": "mount"}]
         m.run("c1", "sleep", "1000", namespaces=ns, edit=lambda c: c.pop("hostname"))

@@ -245,6 +245,9 @@ static int execute(struct execution *x, const struct rt *g, const struct rt_exec
         .preserve_fds = a->preserve_fds,
         .seccomp_cache = x->cache,
     };
+    if (!a->detach) {
+        rt_hold_signals();
+    }
     r = oci_exec(&args, &x->pid, &x->pidfd, e);
     if (r == 0 && x->ours >= 0) {
         r = rt_console_take(x->ours, &x->master, e);

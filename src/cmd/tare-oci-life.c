@@ -251,6 +251,9 @@ int rt_run(void *globals, void *args, int argc, char **argv)
         prctl(PR_SET_CHILD_SUBREAPER, 1); /* only so that orphans are reaped early */
     }
     int r = create(g, a, argv[0], !a->detach, &c, &e);
+    if (!a->detach) {
+        rt_hold_signals();
+    }
     if (r == 0) {
         r = oci_start(g->root, argv[0], &e);
     }

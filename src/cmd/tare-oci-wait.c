@@ -43,11 +43,18 @@ static void copy_window_size(const struct relay *r)
     }
 }
 
-static int relay_init(struct relay *r, struct err *e)
+void rt_hold_signals(void)
 {
     sigset_t all;
     sigfillset(&all);
     sigprocmask(SIG_BLOCK, &all, NULL);
+}
+
+static int relay_init(struct relay *r, struct err *e)
+{
+    sigset_t all;
+    sigfillset(&all);
+    rt_hold_signals();
     r->signals = signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK);
     if (r->signals < 0) {
         return err_sys(e, errno, "signalfd");

@@ -52,16 +52,22 @@ void oci_cgroup_free(struct oci_cgroup *cg)
         fd_close(&cg->dir[i]);
         fd_close(&cg->tasks[i]);
     }
+    systemd_helper_release(cg);
     cg_machine_done(&cg->machine);
     free(cg->text);
     free(cg->path);
+    free(cg->unit);
     free(cg);
 }
 
 static int cgroup_new(const char *text, struct oci_cgroup **ret, struct err *e)
 {
     CLEANUP_OCI_CGROUP struct oci_cgroup *cg = calloc(1, sizeof(*cg));
-    if (!cg || !(cg->text = strdup(text))) {
+    if (!cg) {
+        return err_oom(e);
+    }
+    cg->keep = cg->helper = -1;
+    if (!(cg->text = strdup(text))) {
         return err_oom(e);
     }
     memset(cg->dir, 0xff, sizeof(cg->dir));
@@ -193,59 +199,79 @@ static bool is_ours(const struct cg_hierarchy *h)
     return h->v2 || !str_starts(h->controllers, "name=");
 }
 
-char *cgroup_text_of(const char *cgroups_path, const char *id)
+char *cgroup_text_of(const char *cgroups_path, const char *id, bool systemd)
 {
+    if (systemd) {
+        return str_empty(cgroups_path) ? str_printf("systemd::tare:%s", id) : str_printf("systemd:%s", cgroups_path);
+    }
     if (str_empty(cgroups_path)) {
         return str_printf("cgroupfs:/tare/%s", id);
     }
     return str_printf("cgroupfs:%s%s", cgroups_path[0] == '/' ? "" : "/", cgroups_path);
 }
 
-int oci_cgroup_create(const char *cgroups_path, const char *id, bool systemd, const struct str_map *annotations, struct oci_cgroup **ret,
-                      struct err *e)
+/* A handle with path and text set, nothing made yet. names: of the systemd driver, NULL without it. */
+static int cgroup_name(const char *cgroups_path, const char *id, const struct systemd_names *names, struct oci_cgroup **ret, struct err *e)
 {
-    (void)annotations;
-    if (systemd) {
-        return err_set(e, ENOTSUP, ERR_UNSUPPORTED, "the systemd cgroup driver is not built in; leave --systemd-cgroup out");
-    }
-    CLEANUP_FREE char *text = cgroup_text_of(cgroups_path, id);
-    CLEANUP_FREE char *path = text ? strdup(text + strlen("cgroupfs:")) : NULL;
+    CLEANUP_OCI_CGROUP struct oci_cgroup *cg = NULL;
+    CLEANUP_FREE char *text = names ? strdup(names->text) : cgroup_text_of(cgroups_path, id, false);
+    CLEANUP_FREE char *path = !text ? NULL : strdup(names ? names->path : text + strlen("cgroupfs:"));
     if (!path) {
         return err_oom(e);
     }
     int r = path_check(path, e);
-    CLEANUP_OCI_CGROUP struct oci_cgroup *cg = NULL;
-    if (r == 0) {
-        r = cgroup_new(text, &cg, e);
-    }
+    r = r < 0 ? r : cgroup_new(text, &cg, e);
     if (r < 0) {
         return r;
     }
     cg->path = PTR_STEAL(path);
-    bool any = false;
-    for (size_t i = 0; r == 0 && i < cg->machine.n; i++) {
-        if (!is_ours(&cg->machine.h[i])) {
-            continue;
-        }
-        r = folders_make(cg, i, e);
-        any |= r == 0;
-        /* Rootless: whatever hierarchy is not delegated is done without. */
-        r = r < 0 && cg->tolerant ? 0 : r;
-    }
-    if (r == 0 && any) {
-        r = check_unused(cg, e);
-    }
-    if (r < 0) {
-        for (size_t i = 0; i < cg->machine.n; i++) {
-            if (cg->made[i] && cg->dir[i] >= 0) {
-                CLEANUP_FREE char *full = str_printf("%s%s", cg->machine.h[i].mount, cg->path);
-                (void)!(full && rmdir(full));
-            }
-        }
-        return r;
+    if (names && !(cg->unit = strdup(names->unit))) {
+        return err_oom(e);
     }
     *ret = PTR_STEAL(cg);
     return 0;
+}
+
+static int hierarchies_make(struct oci_cgroup *cg, struct err *e)
+{
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < cg->machine.n; i++) {
+        if (is_ours(&cg->machine.h[i])) {
+            r = folders_make(cg, i, e);
+            /* Rootless: whatever hierarchy is not delegated is done without. */
+            r = r < 0 && cg->tolerant ? 0 : r;
+        }
+    }
+    return r;
+}
+
+int oci_cgroup_create(const char *cgroups_path, const char *id, bool systemd, const struct str_map *annotations, struct oci_cgroup **ret,
+                      struct err *e)
+{
+    CLEANUP(systemd_names_done) struct systemd_names names = { 0 };
+    CLEANUP_OCI_CGROUP struct oci_cgroup *cg = NULL;
+    int r = systemd ? systemd_names_parse(cgroups_path, id, &names, e) : 0;
+    r = r < 0 ? r : cgroup_name(cgroups_path, id, systemd ? &names : NULL, &cg, e);
+    if (r == 0 && systemd) {
+        r = systemd_scope_start(cg, &names, annotations, e);
+    }
+    if (r < 0) {
+        return r;
+    }
+    r = hierarchies_make(cg, e);
+    if (r == 0 && !systemd) { /* systemd refuses a second unit of that name itself, and the helper is in there */
+        r = check_unused(cg, e);
+    }
+    for (size_t i = 0; r < 0 && i < cg->machine.n; i++) {
+        if (cg->made[i] && cg->dir[i] >= 0) {
+            CLEANUP_FREE char *full = str_printf("%s%s", cg->machine.h[i].mount, cg->path);
+            (void)!(full && rmdir(full));
+        }
+    }
+    if (r == 0) {
+        *ret = PTR_STEAL(cg);
+    }
+    return r;
 }
 
 static int dirs_open(struct oci_cgroup *cg)
@@ -267,15 +293,17 @@ static int dirs_open(struct oci_cgroup *cg)
 int oci_cgroup_open(const char *text, struct oci_cgroup **ret, struct err *e)
 {
     CLEANUP_OCI_CGROUP struct oci_cgroup *cg = NULL;
-    if (!str_starts(text, "cgroupfs:/")) {
+    CLEANUP(systemd_names_done) struct systemd_names names = { 0 };
+    bool systemd = str_starts(text, "systemd:");
+    if (!systemd && !str_starts(text, "cgroupfs:/")) {
         return err_set(e, EINVAL, ERR_INVALID, "'%s' names no cgroup", text);
     }
-    int r = cgroup_new(text, &cg, e);
+    int r = systemd ? systemd_names_parse(text + strlen("systemd:"), "", &names, e) : 0;
+    r = r < 0 ? r : cgroup_name(systemd ? NULL : text + strlen("cgroupfs:"), "", systemd ? &names : NULL, &cg, e);
     if (r < 0) {
         return r;
     }
-    cg->path = strdup(text + strlen("cgroupfs:"));
-    if (!cg->path || dirs_open(cg) < 0) {
+    if (dirs_open(cg) < 0) {
         return err_oom(e);
     }
     *ret = PTR_STEAL(cg);
@@ -349,6 +377,9 @@ int oci_cgroup_clone_fd(const struct oci_cgroup *cg)
 
 int oci_cgroup_join_self(const struct oci_cgroup *cg)
 {
+    if (cg->keep >= 0) {
+        close(cg->keep); /* our copy: the helper goes when the parent closes its own */
+    }
     for (size_t i = 0; i < cg->machine.n; i++) {
         if (cg->tasks[i] >= 0 && write(cg->tasks[i], "0", 1) < 0 && !cg->tolerant) {
             return -errno;
@@ -551,6 +582,10 @@ int oci_cgroup_destroy(struct oci_cgroup *cg, struct err *e)
         if (r < 0) {
             result = err_sys(e, -r, "remove cgroup %s", full ?: cg->path);
         }
+    }
+    if (cg->unit) {
+        systemd_helper_release(cg);
+        systemd_scope_stop(cg->unit);
     }
     return result;
 }

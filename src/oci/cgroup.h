@@ -10,6 +10,9 @@ struct oci_cgroup {
     int tasks[CG_HIERARCHIES_MAX]; /* v1: its tasks file, open for writing */
     bool made[CG_HIERARCHIES_MAX]; /* by us, now */
     char *text, *path;
+    char *unit;    /* systemd's scope, NULL: made by ourselves */
+    int keep;      /* held open while tare-systemd-helper has to stay in the scope, -1 */
+    int helper;    /* its pidfd, -1 */
     bool tolerant; /* without privilege limits are set where the kernel lets us */
 };
 
@@ -19,10 +22,24 @@ MUST_USE int cgroup_write(const struct oci_cgroup *cg, int dir, const char *file
 MUST_USE int cgroup_write_i64(const struct oci_cgroup *cg, int dir, const char *file, int64_t value, struct err *e);
 
 /* The text of the cgroup that oci_cgroup_create() would make; NULL when out of memory. */
-char *cgroup_text_of(const char *cgroups_path, const char *id);
+char *cgroup_text_of(const char *cgroups_path, const char *id, bool systemd);
 
 /* cgroup-devices.c */
 MUST_USE int cgroup_devices_apply(struct oci_cgroup *cg, const struct oci_resources *r, struct err *e);
 struct bpf_insn;
 /* The v2 program for these rules, the default devices included; the caller frees *ret. */
 MUST_USE int device_program(const struct oci_device_rule *rules, size_t n, struct bpf_insn **ret, size_t *ret_len, struct err *e);
+
+/* cgroup-systemd.c */
+struct systemd_names {
+    char *slice, *unit;
+    char *path; /* of the cgroup */
+    char *text; /* "systemd:slice:prefix:name" */
+};
+/* cgroups_path as above without "systemd:"; empty: a scope of the default slice. */
+MUST_USE int systemd_names_parse(const char *cgroups_path, const char *id, struct systemd_names *ret, struct err *e);
+void systemd_names_done(struct systemd_names *n);
+/* Makes the scope; it lives as long as there are processes in it, the helper being the first. */
+MUST_USE int systemd_scope_start(struct oci_cgroup *cg, const struct systemd_names *n, const struct str_map *annotations, struct err *e);
+void systemd_helper_release(struct oci_cgroup *cg);
+void systemd_scope_stop(const char *unit);

@@ -110,7 +110,7 @@ static int cgroup_make(struct ctr *c, struct err *e)
     const struct oci_linux *l = c->spec->linux;
     const char *path = c->args->cgroup_path ? c->args->cgroup_path : l->cgroups_path;
     if (c->args->state_root) {
-        CLEANUP_FREE char *text = cgroup_text_of(path, c->args->id);
+        CLEANUP_FREE char *text = cgroup_text_of(path, c->args->id, c->args->systemd_cgroup);
         int r = text ? state_note_cgroup(c->args->state_root, c->args->id, text, e) : err_oom(e);
         if (r < 0) {
             return r;

@@ -3,5 +3,5 @@
 
 struct oci_features oci_features(void)
 {
-    return (struct oci_features){ .rdma = true, .apparmor = true, .selinux = true, .memory_policy = true, .idmap = true, .net_devices = true };
+    return (struct oci_features){ .systemd = true, .rdma = true, .apparmor = true, .selinux = true, .memory_policy = true, .idmap = true, .net_devices = true };
 }

@@ -17,6 +17,7 @@
 #include <linux/magic.h>
 #include <linux/sched.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/personality.h>
@@ -506,6 +507,11 @@ int process_close_fds(unsigned keep, int *mine, size_t n, struct err *e)
 int process_exec(const struct proc_ctx *c, const char *path, struct err *e)
 {
     static char *const empty[] = { NULL };
+    sigset_t none;
+    /* Whoever started us may block or ignore signals for purposes of its own. */
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    signal(SIGPIPE, SIG_DFL);
     execve(path, c->process->args, c->process->env ? c->process->env : empty);
     return err_set(e, errno, errno == ENOENT ? ERR_NOT_FOUND : ERR_DENIED, "exec %s: %s", path, strerrordesc_np(errno));
 }

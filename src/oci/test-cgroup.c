@@ -172,11 +172,41 @@ static void test_paths(void **state)
     }
 }
 
+static void test_systemd_names(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *in, *unit, *path;
+    } good[] = {
+        { "system.slice:tare:abc", "tare-abc.scope", "/system.slice/tare-abc.scope" },
+        { "a-b-c.slice:p:n", "p-n.scope", "/a.slice/a-b.slice/a-b-c.slice/p-n.scope" },
+        { "-.slice::n", "n.scope", "/n.scope" },
+        { "machine.slice:libpod:0123", "libpod-0123.scope", "/machine.slice/libpod-0123.scope" },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(good); i++) {
+        struct err e = { 0 };
+        CLEANUP(systemd_names_done) struct systemd_names n = { 0 };
+        CHECK_EQ(systemd_names_parse(good[i].in, "id", &n, &e), 0);
+        assert_string_equal(n.unit, good[i].unit);
+        assert_string_equal(n.path, good[i].path);
+    }
+    static const char *const bad[] = { "/a/b", "a:b", "a.slice:b", "a.slice:b:", "a.slice:b:c:d", "a/b.slice:c:d", "x:c:d",
+                                       "--.slice:c:d", "a-.slice:c:d", "a.slice:c:../d", "a.slice:c:d e", ".slice:a:b", "a.slice:b:c.slice" };
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        struct err e = { 0 };
+        struct systemd_names n = { 0 };
+        if (systemd_names_parse(bad[i], "id", &n, &e) >= 0) {
+            fail_msg("%s is accepted", bad[i]);
+        }
+        assert_non_null(strstr(e.text, "linux.cgroupsPath"));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_default),   cmocka_unit_test(test_rules_in_order), cmocka_unit_test(test_privileged),
-        cmocka_unit_test(test_bad_rules), cmocka_unit_test(test_paths),
+        cmocka_unit_test(test_bad_rules), cmocka_unit_test(test_paths), cmocka_unit_test(test_systemd_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

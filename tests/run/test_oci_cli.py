@@ -571,3 +571,14 @@ def test_no_descriptor_leaks_in(oci):
     cid = oci.up()
     out = oci("exec", cid, "ls", "-l", "/proc/self/fd").stdout
     assert {line.split()[-3] for line in out.splitlines() if "->" in line} <= {"0", "1", "2", "3"}
+
+
+# ---- the systemd driver ------------------------------------------------------------------------------
+
+@pytest.mark.skipif(os.path.exists("/run/systemd/system"), reason="systemd runs here")
+def test_systemd_driver_without_systemd(oci):
+    def edit(c):
+        c["linux"]["cgroupsPath"] = "system.slice:tare-test:x"
+    r = oci("run", "--bundle", oci.bundle("true", edit=edit), "x", check=False, glob_args=("--systemd-cgroup",))
+    assert r.returncode == 1 and "systemd cgroup driver: connect to systemd's bus" in r.stderr
+    assert oci("list", "-q").stdout == ""

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 enum { KEYS_MAX = 16, PENDING_MAX = 256 << 10, CHUNK = 16 << 10 };

@@ -11,9 +11,8 @@ static void walk(const struct command *c, const char *path, emit_fn *fn, struct 
 {
     fn(out, c, path);
     for (size_t i = 0; i < c->n_commands; i++) {
-        char sub[128];
-        snprintf(sub, sizeof(sub), "%s%s%s", path, *path ? " " : "", c->commands[i].name);
-        if (c->commands[i].summary) {
+        CLEANUP_FREE char *sub = str_printf("%s%s%s", path, *path ? " " : "", c->commands[i].name);
+        if (sub && c->commands[i].summary) {
             walk(&c->commands[i], sub, fn, out);
         }
     }

@@ -35,7 +35,10 @@ struct endpoint {
     bool is_mirror;        /* not the registry itself: a given credential is not for it */
     char *ns;              /* ?ns= for mirrors of hosts.toml; NULL: none */
     char **ca;             /* added to the system's */
-    JSON_ARRAY(struct endpoint_client { char *cert, *key; }) clients; /* key NULL: in cert */
+    JSON_ARRAY(struct endpoint_client {
+        char *cert;
+        char *key; /* NULL: in cert */
+    }) clients;
     struct str_map headers;
     int64_t connect_timeout_ms; /* 0: default */
     char *why;             /* the file (and entry) that says so */

@@ -28,7 +28,7 @@ MUST_USE int reference_parse_tagged(const char *text, struct reference *ret, str
 /* A short name below another domain: "busybox" at "quay.io" is quay.io/busybox (at docker.io: docker.io/library/busybox). */
 MUST_USE int reference_parse_at(const char *domain, const char *text, struct reference *ret, struct err *e);
 
-/* "docker.io/library/busybox"; whole: with ":TAG" and "@DIGEST". */
+/* "docker.io/library/busybox"; reference_put(): with ":TAG" and "@DIGEST". */
 void reference_put_name(const struct reference *r, struct buf *out);
 void reference_put(const struct reference *r, struct buf *out);
 /* Allocated; NULL when out of memory. reference_tagged(): NAME:TAG alone; reference_at(): NAME@digest. */
@@ -44,7 +44,7 @@ bool reference_digest_valid(const char *digest);
 bool reference_tag_valid(const char *tag);
 /* A host with an optional port, as in a reference. */
 bool reference_domain_valid(const char *domain);
-/* The name, path and domain of the registry that answers for a domain: "docker.io" is served by "registry-1.docker.io". */
+/* The host that answers for a domain: "docker.io" is served by "registry-1.docker.io". */
 const char *reference_host(const char *domain);
 /* 127.0.0.0/8, ::1 or localhost, with or without port. */
 bool reference_is_loopback(const char *host);

@@ -1,0 +1,145 @@
+"""tare as people use it: run, exit codes, lists, logs, exec, cp, volumes, images. Needs no registry: the image is loaded."""
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import time
+
+import pytest
+
+from conftest import program
+
+pytestmark = pytest.mark.skipif(not os.path.exists(program("tare")), reason="tare is not built")
+
+
+@pytest.fixture
+def tare(tare_env, busybox_archive):
+    tare_env("load", "-i", busybox_archive)
+    return tare_env
+
+
+def run(tare, *args, **kw):
+    return tare("run", "--rm", "--network", "none", *args, **kw)
+
+
+def test_help_and_usage(tare_env):
+    assert "Create and run" in tare_env("--help").stdout
+    r = tare_env("run", check=False)
+    assert r.returncode == 125 and r.stderr.count("\n") == 1 and "requires at least 1 argument" in r.stderr
+    assert tare_env("frob", check=False).returncode == 1
+    for shell in ("bash", "zsh", "fish"):
+        assert "--memory" in tare_env("completion", shell).stdout
+
+
+def test_output_and_streams(tare):
+    r = run(tare, "busybox", "sh", "-c", "echo out; echo err >&2")
+    assert (r.stdout, r.stderr) == ("out\n", "err\n")
+    assert run(tare, "-i", "busybox", "cat", input="hello").stdout == "hello"
+    assert len(run(tare, "busybox", "head", "-c", "3000000", "/dev/zero", text=False).stdout) == 3000000
+
+
+@pytest.mark.parametrize("argv,code", [(["true"], 0), (["sh", "-c", "exit 7"], 7), (["sh", "-c", "kill -9 $$"], 137),
+                                       (["/no/such"], 127), (["/etc"], 126), (["/etc/passwd"], 126)])
+def test_exit_codes(tare, argv, code):
+    assert run(tare, "busybox", *argv, check=False).returncode == code
+    assert tare("ps", "-aq").stdout == ""
+
+
+def test_missing_image(tare):
+    r = run(tare, "--pull", "never", "nothere", check=False)
+    assert r.returncode == 125 and "tare pull nothere" in r.stderr
+
+
+def test_life(tare):
+    cid = tare("run", "-d", "--network", "none", "--name", "web", "--label", "a=b", "busybox", "sleep", "1000").stdout.strip()
+    assert len(cid) == 64
+    assert tare("ps", "--format", "{{.Names}} {{.State}}").stdout == "web running\n"
+    assert tare("ps", "-q", "--no-trunc", "--filter", "label=a=b").stdout.strip() == cid
+    assert tare("exec", "web", "sh", "-c", "exit 3", check=False).returncode == 3
+    info = json.loads(tare("inspect", "web").stdout)[0]
+    assert info["State"]["Running"] and info["Id"] == cid and info["Name"] == "/web"
+    assert tare("rm", "web", check=False).returncode == 1
+    tare("pause", "web")
+    assert "(Paused)" in tare("ps").stdout
+    tare("unpause", "web")
+    tare("rename", "web", "site")
+    tare("kill", "-s", "TERM", cid[:12])
+    tare("stop", "-t", "1", "site")
+    assert tare("wait", "site").stdout.strip().isdigit()
+    tare("rm", "site")
+    assert tare("ps", "-aq").stdout == ""
+
+
+def test_logs(tare):
+    tare("run", "--network", "none", "--name", "l", "busybox", "sh", "-c", "for i in 1 2 3; do echo $i; done")
+    assert tare("logs", "l").stdout == "1\n2\n3\n"
+    assert tare("logs", "--tail", "1", "l").stdout == "3\n"
+    assert tare("logs", "-t", "l").stdout.split()[0].endswith("Z")
+    assert tare("logs", "--until", "1h", "l").stdout == ""
+
+
+def test_cp_stays_inside(tare, tmp_path):
+    tare("run", "-d", "--network", "none", "--name", "c", "busybox", "sleep", "1000")
+    tare("exec", "c", "ln", "-s", "/../../../../etc", "/out")
+    (tmp_path / "f").write_text("data")
+    tare("cp", str(tmp_path / "f"), "c:/out/f")
+    assert tare("exec", "c", "cat", "/etc/f").stdout == "data" and not os.path.exists("/etc/f")
+    tare("cp", "c:/etc/f", str(tmp_path / "g"))
+    assert (tmp_path / "g").read_text() == "data"
+
+
+def test_volumes(tare, tmp_path):
+    (tmp_path / "x").write_text("host")
+    assert run(tare, "-v", f"{tmp_path}:/m:ro", "busybox", "cat", "/m/x").stdout == "host"
+    assert run(tare, "-v", f"{tmp_path}:/m:ro", "busybox", "touch", "/m/y", check=False).returncode == 1
+    run(tare, "-v", "data:/d", "busybox", "sh", "-c", "echo kept >/d/f")
+    assert run(tare, "-v", "data:/d", "busybox", "cat", "/d/f").stdout == "kept\n"
+    assert tare("volume", "ls", "-q").stdout == "data\n"
+    tare("volume", "rm", "data")
+
+
+def test_images(tare, tmp_path):
+    tare("tag", "busybox", "other:v1")
+    names = tare("images", "--format", "{{.Repository}}:{{.Tag}}").stdout.split()
+    assert set(names) == {"busybox:latest", "other:v1"}
+    for form in ("docker-archive", "oci-archive"):
+        out = tmp_path / form
+        tare("save", "--format", form, "-o", str(out), "other:v1")
+        tare("rmi", "other:v1")
+        assert "other:v1" in tare("load", "-i", str(out)).stdout
+    assert "busybox-static" in tare("history", "--no-trunc", "busybox").stdout
+
+
+def test_signal_proxy(tare):
+    p = tare.popen("run", "--rm", "--network", "none", "busybox", "sh", "-c", "trap 'exit 9' TERM; echo up; while :; do sleep 0.1; done",
+                   stdout=subprocess.PIPE, text=True)
+    assert p.stdout.readline() == "up\n"
+    p.send_signal(signal.SIGTERM)
+    assert p.wait(20) == 9
+
+
+def read_until(fd, want, timeout=20):
+    text, end = b"", time.time() + timeout
+    while want not in text and time.time() < end:
+        if select.select([fd], [], [], 0.2)[0]:
+            try:
+                text += os.read(fd, 4096)
+            except OSError:
+                break
+    assert want in text, text
+    return text
+
+
+def test_terminal_detach(tare):
+    pid, fd = pty.fork()
+    if pid == 0:
+        os.execve(program("tare"), tare.argv("run", "-it", "--network", "none", "--name", "tty", "busybox"), tare.env)
+    read_until(fd, b"# ")
+    os.write(fd, b"stty size; echo A$((1+1))\r")
+    read_until(fd, b"A2")
+    os.write(fd, b"\x10\x11")
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    os.close(fd)
+    assert tare("ps", "--format", "{{.Names}}").stdout == "tty\n"

@@ -235,6 +235,7 @@ static int decode_scalar(enum json_kind kind, const json_t *v, void *out, const 
             *(uint32_t *)out = (uint32_t)n;
         }
         return r;
+    case JSON_K_U16:
     case JSON_K_OPT_U16:
         r = number_in(v, 0, UINT16_MAX, &n, w, e);
         if (r == 0) {
@@ -434,6 +435,7 @@ static json_t *encode_scalar(enum json_kind kind, const void *p)
         return json_integer(*(const int32_t *)p);
     case JSON_K_U32:
         return json_integer(*(const uint32_t *)p);
+    case JSON_K_U16:
     case JSON_K_OPT_U16:
         return json_integer(*(const uint16_t *)p);
     case JSON_K_I64:
@@ -493,6 +495,8 @@ static bool is_empty(const struct json_field *f, const void *p)
         return strv_len(*(char **const *)p) == 0;
     case JSON_K_BOOL:
         return !*(const bool *)p;
+    case JSON_K_U16:
+        return *(const uint16_t *)p == 0;
     case JSON_K_I32:
     case JSON_K_U32:
         return *(const uint32_t *)p == 0;
@@ -616,6 +620,7 @@ static void free_field(const struct json_field *f, void *p)
     case JSON_K_BOOL:
     case JSON_K_I32:
     case JSON_K_U32:
+    case JSON_K_U16:
     case JSON_K_I64:
     case JSON_K_U64:
         break;

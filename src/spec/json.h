@@ -42,6 +42,7 @@ enum json_kind {
     JSON_K_BOOL,    /* bool */
     JSON_K_I32,     /* int32_t */
     JSON_K_U32,     /* uint32_t */
+    JSON_K_U16,     /* uint16_t */
     JSON_K_I64,     /* int64_t */
     JSON_K_U64,     /* uint64_t */
     JSON_K_OPT_BOOL, /* bool * */

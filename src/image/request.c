@@ -67,11 +67,12 @@ static int make_url(const struct repo *p, size_t i, const char *path, const stru
 }
 
 /* Does this failure mean that the server speaks no TLS, where plain HTTP is allowed? */
-static bool fall_to_http(struct repo *p, size_t i, const struct response *r)
+static bool fall_to_http(struct repo *p, size_t i, const char *url, const struct response *r)
 {
     const struct endpoint *ep = &p->endpoints.v[i];
     bool no_tls = r->curl == CURLE_SSL_CONNECT_ERROR || (r->curl == CURLE_COULDNT_CONNECT && !strrchr(ep->host, ':'));
-    if (!ep->try_http || !no_tls || atomic_load(&p->plain[i])) {
+    /* Another thread may have found it out at the same time. */
+    if (!ep->try_http || !no_tls || !str_starts(url, "https:")) {
         return false;
     }
     atomic_store(&p->plain[i], true);
@@ -108,7 +109,7 @@ static int try_once(struct attempt *a, struct err *e)
     response_done(a->r);
     f = transfer(g, ep, url, a->auth, a->q, a->r, e);
     if (f < 0) {
-        return fall_to_http(a->p, a->i, a->r) ? 1 : f;
+        return fall_to_http(a->p, a->i, url, a->r) ? 1 : f;
     }
     if (a->r->status != 401 || a->challenged >= 2) {
         return 0;

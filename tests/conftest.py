@@ -33,6 +33,19 @@ def cgroups():
     return found
 
 
+# Inherited by whatever these tests start, so that another run on the same machine is not taken for a leak of this one.
+SESSION = os.environ.setdefault("TARE_TEST_SESSION", f"{os.getpid()}-{time.time_ns()}")
+
+
+def of_other_session(pid):
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as f:
+            env = f.read()
+    except OSError:
+        return False
+    return b"TARE_TEST_SESSION=" in env and b"TARE_TEST_SESSION=" + SESSION.encode() not in env
+
+
 def processes():
     """pid -> command line of our programs and of whatever runs in a pid namespace or folder that a test made."""
     found = {}
@@ -45,7 +58,8 @@ def processes():
         except OSError:
             continue
         if state != "Z" and ("tare-monitor" in cmd or "tared" in cmd or "tare-oci" in cmd or "tare-test" in cmd):
-            found[int(pid)] = cmd
+            if not of_other_session(pid):
+                found[int(pid)] = cmd
     return found
 
 

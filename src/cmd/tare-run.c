@@ -204,7 +204,8 @@ int run_run(void *globals, void *args, int argc, char **argv)
         return cli_fail(c, &e, 1);
     }
     if (create(c, a, argc, argv, &id, &e) < 0) {
-        return cli_fail(c, &e, EXIT_TARE);
+        /* The built-in runtime looks for the program when it makes the container. */
+        return cli_fail(c, &e, strstr(e.text, "exec: \"") ? start_code(&e) : EXIT_TARE);
     }
     struct engine_ctr *ctr = NULL;
     if (a->rm && engine_ctr_get(c->g, id, &ctr, &e) < 0) {

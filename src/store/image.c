@@ -234,7 +234,7 @@ int store_disk_usage(struct store *s, const char *ns, uint64_t *bytes, uint64_t 
     if (r == 0) {
         r = db_int(s, 0, &free_, e,
                    "SELECT coalesce(sum(size), 0) FROM layers WHERE diff_id NOT IN (SELECT diff_id FROM container_layers)"
-                   " AND diff_id NOT IN (SELECT diff_id FROM image_layers JOIN images ON images.n = image"
+                   " AND diff_id NOT IN (SELECT diff_id FROM image_layers JOIN images ON images.n = image_layers.image"
                    " JOIN containers ON containers.image = images.id AND containers.namespace = images.namespace"
                    " WHERE ?1 IS NULL OR images.namespace = ?1)",
                    "t", ns);

@@ -250,7 +250,13 @@ static void test_images(void **state)
     add_pod(s, ID_A, NULL, "p");
     struct store_ctr c = { .id = (char *)ID_A, .ns = (char *)"default", .pod_id = (char *)ID_A, .state = (char *)"created",
                            .image_id = (char *)NONE, .layers = layers };
+    uint64_t bytes, inodes, reclaimable;
+    OK(store_disk_usage(s, "default", &bytes, &inodes, &reclaimable, &e));
+    CHECK_EQ(bytes, 10);
+    CHECK_EQ(reclaimable, 10);
     OK(store_ctr_add(s, &c, &e));
+    OK(store_disk_usage(s, NULL, &bytes, &inodes, &reclaimable, &e));
+    CHECK_EQ(reclaimable, 0);
     OK(store_image_delete(s, "default", NONE, &e));
     struct store_gc gc;
     OK(store_collect(s, &gc, &e));

@@ -59,7 +59,7 @@ static int make_again(struct engine *g, struct ctr *c, struct err *e)
         r = pod_monitor(&p, &m, e);
     }
     if (r == 0) {
-        r = mon_remove(m, c->row.id, true, MON_CALL_MS, e);
+        r = monitor_forget(m, c->row.id, e);
     }
     if (r == 0) {
         r = dir_make_all(AT_FDCWD, c->dir, 0711, e);

@@ -38,6 +38,21 @@ int signal_number(const char *name)
     return str_eq(s, "RTMIN") ? 34 : str_eq(s, "RTMAX") ? 64 : -EINVAL;
 }
 
+int monitor_forget(struct mon *m, const char *id, struct err *e)
+{
+    struct err le = { 0 };
+    int r = mon_remove(m, id, true, MON_CALL_MS, &le);
+    for (int tries = 0; r == -EBUSY && tries < 500; tries++) {
+        usleep(tries < 20 ? 1000 : 20000);
+        err_clear(&le);
+        r = mon_remove(m, id, true, MON_CALL_MS, &le);
+    }
+    if (r < 0 && e) {
+        *e = le;
+    }
+    return r;
+}
+
 static int connect_to(struct engine *g, const struct ctr *c, struct mon **ret, struct err *e)
 {
     CLEANUP_FREE char *dir = str_printf("%s/pods/%s", g->run, c->row.pod_id);
@@ -303,7 +318,7 @@ int ctr_remove_locked(struct engine *g, struct ctr *c, struct err *e)
     struct err le = { 0 };
     int r = ctr_stop_locked(g, c, 0, e);
     if (r == 0 && connect_to(g, c, &m, &le) == 0) {
-        r = mon_remove(m, c->row.id, true, MON_CALL_MS, e);
+        r = monitor_forget(m, c->row.id, e);
     }
     if (r == 0 && c->st.cgroup) {
         r = cgroup_kill(g, c->st.cgroup, e);

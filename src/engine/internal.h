@@ -134,6 +134,8 @@ MUST_USE int ctr_start_locked(struct engine *g, struct ctr *c, struct err *e);
 MUST_USE int ctr_stop_locked(struct engine *g, struct ctr *c, int64_t timeout_s, struct err *e);
 MUST_USE int ctr_remove_locked(struct engine *g, struct ctr *c, struct err *e);
 int signal_number(const char *name);
+/* mon_remove() by force; waits for a removal that a caller who has died asked for. */
+MUST_USE int monitor_forget(struct mon *m, const char *id, struct err *e);
 
 /* spec-*.c */
 struct spec_in {

@@ -317,7 +317,7 @@ static int down_monitor(struct engine *g, struct pod *p, struct err *e)
     mon_struct_init(&mon_pod_state_type, &ms);
     r = mon_pod_state(m, MON_CALL_MS, &ms, e);
     for (size_t i = 0; r == 0 && ms.containers && ms.containers[i]; i++) {
-        r = mon_remove(m, ms.containers[i], true, MON_CALL_MS, e);
+        r = monitor_forget(m, ms.containers[i], e);
     }
     mon_struct_done(&mon_pod_state_type, &ms);
     if (r == 0) {

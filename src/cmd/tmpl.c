@@ -1,11 +1,13 @@
 /* cmd/tmpl.c: interprets a template directly from its text; a range runs its part of the text again. See tmpl.h. */
 #include "cmd/tmpl.h"
 
+#include "cmd/tmpl-func.h"
+
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 
-enum { VARS_MAX = 16, ARGS_MAX = 16, DEPTH_MAX = 32, OUTPUT_MAX = 64 << 20 };
+enum { VARS_MAX = 16, DEPTH_MAX = 32, OUTPUT_MAX = 64 << 20 };
 
 struct var {
     char name[32];
@@ -35,93 +37,10 @@ static int bad(struct run *r, const char *what, const char *text)
     return err_set(r->e, EINVAL, ERR_INVALID, "template: %s: %.200s", what, text);
 }
 
-static bool is_true(const json_t *v)
-{
-    switch (v ? json_typeof(v) : JSON_NULL) {
-    case JSON_OBJECT:
-        return json_object_size(v) > 0;
-    case JSON_ARRAY:
-        return json_array_size(v) > 0;
-    case JSON_STRING:
-        return json_string_length(v) > 0;
-    case JSON_INTEGER:
-        return json_integer_value(v) != 0;
-    case JSON_REAL:
-        return json_real_value(v) < 0 || json_real_value(v) > 0;
-    case JSON_TRUE:
-        return true;
-    default:
-        return false;
-    }
-}
-
-static int by_name(const void *a, const void *b)
-{
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
-/* The keys in order, as Go walks maps; caller frees the list alone. */
-static const char **sorted_keys(json_t *object, size_t *ret_n)
-{
-    size_t n = 0;
-    const char **keys = calloc(json_object_size(object) + 1, sizeof(*keys)), *key;
-    json_t *value;
-    if (keys) {
-        json_object_foreach(object, key, value) {
-            keys[n++] = key;
-        }
-        qsort(keys, n, sizeof(*keys), by_name);
-    }
-    *ret_n = n;
-    return keys;
-}
-
-static void print(struct buf *out, json_t *v)
-{
-    switch (v ? json_typeof(v) : JSON_NULL) {
-    case JSON_STRING:
-        buf_add(out, json_string_value(v), json_string_length(v));
-        break;
-    case JSON_INTEGER:
-        buf_addf(out, "%lld", (long long)json_integer_value(v));
-        break;
-    case JSON_REAL:
-        buf_addf(out, "%g", json_real_value(v));
-        break;
-    case JSON_TRUE:
-    case JSON_FALSE:
-        buf_adds(out, json_is_true(v) ? "true" : "false");
-        break;
-    case JSON_NULL:
-        buf_adds(out, "<no value>");
-        break;
-    case JSON_ARRAY:
-        buf_addc(out, '[');
-        for (size_t i = 0; i < json_array_size(v); i++) {
-            buf_adds(out, i ? " " : "");
-            print(out, json_array_get(v, i));
-        }
-        buf_addc(out, ']');
-        break;
-    case JSON_OBJECT: {
-        size_t n;
-        const char **keys = sorted_keys(v, &n);
-        buf_adds(out, "map[");
-        for (size_t i = 0; keys && i < n; i++) {
-            buf_addf(out, "%s%s:", i ? " " : "", keys[i]);
-            print(out, json_object_get(v, keys[i]));
-        }
-        buf_addc(out, ']');
-        free(keys);
-        break;
-    }
-    }
-}
-
 static int no_field(struct run *r, const char *name, json_t *object)
 {
     size_t n;
-    const char **keys = sorted_keys(object, &n);
+    const char **keys = tmpl_sorted_keys(object, &n);
     CLEANUP_BUF struct buf list = { 0 };
     for (size_t i = 0; keys && i < n; i++) {
         buf_addf(&list, "%s.%s", i ? " " : "", keys[i]);
@@ -224,196 +143,17 @@ static const char *word_end(const char *s)
     return depth == 0 ? s : NULL;
 }
 
-typedef json_t *func_fn(json_t **v, size_t n);
-
-static json_t *fn_json(json_t **v, size_t n)
-{
-    (void)n;
-    CLEANUP_FREE char *s = json_dumps(v[0], JSON_ENCODE_ANY | JSON_COMPACT);
-    return s ? json_string(s) : NULL;
-}
-
-static json_t *fn_len(json_t **v, size_t n)
-{
-    (void)n;
-    size_t len = json_is_array(v[0]) ? json_array_size(v[0])
-                 : json_is_object(v[0]) ? json_object_size(v[0]) : json_string_length(v[0]);
-    return json_integer((json_int_t)len);
-}
-
-static json_t *fn_index(json_t **v, size_t n)
-{
-    json_t *at = v[0];
-    for (size_t i = 1; i < n; i++) {
-        at = json_is_array(at) ? json_array_get(at, (size_t)json_integer_value(v[i]))
-                               : json_object_get(at, json_is_string(v[i]) ? json_string_value(v[i]) : "");
-    }
-    return at ? json_incref(at) : json_null();
-}
-
-static json_t *fn_join(json_t **v, size_t n)
-{
-    CLEANUP_BUF struct buf out = { 0 };
-    (void)n;
-    for (size_t i = 0; i < json_array_size(v[0]); i++) {
-        buf_adds(&out, i && json_is_string(v[1]) ? json_string_value(v[1]) : "");
-        print(&out, json_array_get(v[0], i));
-    }
-    return json_string(buf_str(&out));
-}
-
-static json_t *fn_split(json_t **v, size_t n)
-{
-    (void)n;
-    json_t *list = json_array();
-    const char *s = json_string_value(v[0]), *sep = json_string_value(v[1]);
-    while (s && sep && *sep) {
-        const char *hit = strstr(s, sep);
-        json_array_append_new(list, json_stringn(s, hit ? (size_t)(hit - s) : strlen(s)));
-        s = hit ? hit + strlen(sep) : NULL;
-    }
-    return list;
-}
-
-static json_t *cased(json_t *v, int (*first)(int), int (*rest)(int))
-{
-    CLEANUP_BUF struct buf out = { 0 };
-    print(&out, v);
-    for (size_t i = 0; i < out.len; i++) {
-        unsigned char c = (unsigned char)out.data[i];
-        int (*fn)(int) = i == 0 ? first : rest;
-        out.data[i] = (char)(fn ? fn(c) : c);
-    }
-    return json_string(buf_str(&out));
-}
-
-static json_t *fn_upper(json_t **v, size_t n)
-{
-    (void)n;
-    return cased(v[0], toupper, toupper);
-}
-
-static json_t *fn_lower(json_t **v, size_t n)
-{
-    (void)n;
-    return cased(v[0], tolower, tolower);
-}
-
-static json_t *fn_title(json_t **v, size_t n)
-{
-    (void)n;
-    return cased(v[0], toupper, NULL);
-}
-
-static json_t *fn_eq(json_t **v, size_t n)
-{
-    bool any = false;
-    for (size_t i = 1; i < n; i++) {
-        any |= json_equal(v[0], v[i]) != 0;
-    }
-    return json_boolean(any);
-}
-
-static json_t *fn_ne(json_t **v, size_t n)
-{
-    (void)n;
-    return json_boolean(!json_equal(v[0], v[1]));
-}
-
-static json_t *fn_and(json_t **v, size_t n)
-{
-    size_t i = 0;
-    while (i + 1 < n && is_true(v[i])) {
-        i++;
-    }
-    return json_incref(v[i]);
-}
-
-static json_t *fn_or(json_t **v, size_t n)
-{
-    size_t i = 0;
-    while (i + 1 < n && !is_true(v[i])) {
-        i++;
-    }
-    return json_incref(v[i]);
-}
-
-static json_t *fn_not(json_t **v, size_t n)
-{
-    (void)n;
-    return json_boolean(!is_true(v[0]));
-}
-
-static json_t *fn_println(json_t **v, size_t n)
-{
-    CLEANUP_BUF struct buf out = { 0 };
-    for (size_t i = 0; i < n; i++) {
-        buf_adds(&out, i ? " " : "");
-        print(&out, v[i]);
-    }
-    buf_addc(&out, '\n');
-    return json_string(buf_str(&out));
-}
-
-/* Verbs print their value whatever they are; %q quotes it. */
-static json_t *fn_printf(json_t **v, size_t n)
-{
-    CLEANUP_BUF struct buf out = { 0 };
-    size_t next = 1;
-    for (const char *f = json_string_value(v[0]); f && *f; f++) {
-        if (*f != '%' || !f[1]) {
-            buf_addc(&out, *f);
-            continue;
-        }
-        f++;
-        if (*f == '%') {
-            buf_addc(&out, '%');
-        } else if (next < n) {
-            buf_adds(&out, *f == 'q' ? "\"" : "");
-            print(&out, v[next++]);
-            buf_adds(&out, *f == 'q' ? "\"" : "");
-        }
-    }
-    return json_string(buf_str(&out));
-}
-
-static const struct {
-    const char *name;
-    func_fn *fn;
-    size_t min, max;
-} funcs[] = {
-    { "json", fn_json, 1, 1 },   { "len", fn_len, 1, 1 },     { "index", fn_index, 1, ARGS_MAX }, { "join", fn_join, 2, 2 },
-    { "split", fn_split, 2, 2 }, { "upper", fn_upper, 1, 1 }, { "lower", fn_lower, 1, 1 },        { "title", fn_title, 1, 1 },
-    { "eq", fn_eq, 2, ARGS_MAX }, { "ne", fn_ne, 2, 2 },      { "and", fn_and, 1, ARGS_MAX },     { "or", fn_or, 1, ARGS_MAX },
-    { "not", fn_not, 1, 1 },     { "println", fn_println, 0, ARGS_MAX }, { "printf", fn_printf, 1, ARGS_MAX },
-};
-
-static int call(struct run *r, const char *name, json_t **args, size_t n, json_t **ret)
-{
-    for (size_t i = 0; i < ARRAY_LEN(funcs); i++) {
-        if (strcmp(funcs[i].name, name) != 0) {
-            continue;
-        }
-        if (n < funcs[i].min || n > funcs[i].max) {
-            return bad(r, "wrong number of arguments for", name);
-        }
-        *ret = funcs[i].fn(args, n);
-        return *ret ? 0 : err_oom(r->e);
-    }
-    return bad(r, "function not defined", name);
-}
-
 /* One command of a pipeline: "join .Tags ","", "." …; piped (may be NULL) becomes its last argument. */
 static int eval_command(struct run *r, const char **text, json_t *piped, json_t **ret)
 {
-    json_t *args[ARGS_MAX + 1] = { 0 };
+    json_t *args[TMPL_ARGS_MAX + 1] = { 0 };
     char word[1024], func[32] = "";
     size_t n = 0, words = 0;
     int rc = 0;
     const char *s = *text + strspn(*text, " \t\n");
     while (rc == 0 && *s && *s != '|') {
         const char *end = word_end(s);
-        if (!end || (size_t)(end - s) >= sizeof(word) || n >= ARGS_MAX) {
+        if (!end || (size_t)(end - s) >= sizeof(word) || n >= TMPL_ARGS_MAX) {
             rc = bad(r, "cannot be parsed", s);
             break;
         }
@@ -431,7 +171,7 @@ static int eval_command(struct run *r, const char **text, json_t *piped, json_t 
         args[n++] = json_incref(piped);
     }
     if (rc == 0 && *func) {
-        rc = call(r, func, args, n, ret);
+        rc = tmpl_call(func, args, n, ret, r->e);
     } else if (rc == 0 && n == 1) {
         *ret = json_incref(args[0]);
     } else if (rc == 0) {
@@ -534,7 +274,7 @@ static int run_if(struct run *r, bool skip, bool with, const char *cond)
     struct action stop;
     bool at_else = false;
     int rc = skip ? 0 : eval_pipe(r, cond, &v);
-    bool yes = !skip && rc == 0 && is_true(v);
+    bool yes = !skip && rc == 0 && tmpl_is_true(v);
     if (rc == 0) {
         rc = part(r, skip || !yes, with ? v : r->dot, &at_else, &stop);
     }
@@ -594,7 +334,7 @@ static int run_range(struct run *r, bool skip, const char *text)
     bool at_else = false, trim = r->trim;
     int rc = skip ? 0 : eval_pipe(r, pipe, &v);
     size_t n = 0, done = 0;
-    const char **keys = json_is_object(v) ? sorted_keys(v, &n) : NULL;
+    const char **keys = json_is_object(v) ? tmpl_sorted_keys(v, &n) : NULL;
     n = json_is_array(v) ? json_array_size(v) : n;
     for (; rc == 0 && done < n && !buf_failed(r->out); done++) {
         r->at = start;
@@ -618,7 +358,7 @@ static int output(struct run *r, const char *text)
     json_t *v = NULL;
     int rc = eval_pipe(r, text, &v);
     if (rc == 0) {
-        print(r->out, v);
+        tmpl_print(r->out, v);
     }
     json_decref(v);
     return rc;

@@ -12,20 +12,16 @@
 
 enum { EXIT_TARE = 125, EXIT_CANNOT = 126, EXIT_MISSING = 127 };
 
-/* docker's exit codes for a process that could not be started. */
+/*
+ * docker's exit codes for a process that could not be started. The built-in runtime, runc and crun find that out when they
+ * create the container, so the code of the error alone does not tell it from a missing volume: the text names the program.
+ */
 static int start_code(const struct err *e)
 {
-    switch (e->code) {
-    case ENOENT:
-    case ENOTDIR:
-        return e->kind == ERR_NOT_FOUND && strstr(e->text, "no such container") ? EXIT_TARE : EXIT_MISSING;
-    case EACCES:
-    case EISDIR:
-    case ENOEXEC:
-        return EXIT_CANNOT;
-    default:
+    if (!strstr(e->text, "exec: \"") && !strstr(e->text, "executable file")) {
         return EXIT_TARE;
     }
+    return strstr(e->text, "no such file") || strstr(e->text, "not found") ? EXIT_MISSING : EXIT_CANNOT;
 }
 
 static int ensure_image(struct cli *c, const struct run_args *a, const char *ref, struct err *e)
@@ -204,8 +200,7 @@ int run_run(void *globals, void *args, int argc, char **argv)
         return cli_fail(c, &e, 1);
     }
     if (create(c, a, argc, argv, &id, &e) < 0) {
-        /* The built-in runtime looks for the program when it makes the container. */
-        return cli_fail(c, &e, strstr(e.text, "exec: \"") ? start_code(&e) : EXIT_TARE);
+        return cli_fail(c, &e, start_code(&e));
     }
     struct engine_ctr *ctr = NULL;
     if (a->rm && engine_ctr_get(c->g, id, &ctr, &e) < 0) {
@@ -295,7 +290,7 @@ static int exec_session(struct cli *c, const struct exec_args *a, const char *re
     int32_t code = EXIT_CANNOT;
     int r = engine_exec_start(c->g, ref, spec, a->detach, &s.stream, &e);
     if (r < 0) {
-        code = e.kind == ERR_NOT_FOUND && e.code != ENOENT ? 1 : start_code(&e);
+        code = start_code(&e);
         return cli_fail(c, &e, code == EXIT_TARE ? 1 : code);
     }
     if (a->detach) {

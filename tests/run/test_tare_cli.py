@@ -40,8 +40,8 @@ def test_output_and_streams(tare):
     assert len(run(tare, "busybox", "head", "-c", "3000000", "/dev/zero", text=False).stdout) == 3000000
 
 
-@pytest.mark.parametrize("argv,code", [(["true"], 0), (["sh", "-c", "exit 7"], 7), (["sh", "-c", "kill -9 $$"], 137),
-                                       (["/no/such"], 127), (["/etc"], 126), (["/etc/passwd"], 126)])
+@pytest.mark.parametrize("argv,code", [(["true"], 0), (["sh", "-c", "exit 7"], 7), (["sh", "-c", "sh -c 'kill -9 $$'; exit $?"], 137),
+                                       (["/no/such"], 127), (["nope"], 127), (["/etc"], 126), (["/etc/passwd"], 126)])
 def test_exit_codes(tare, argv, code):
     assert run(tare, "busybox", *argv, check=False).returncode == code
     assert tare("ps", "-aq").stdout == ""

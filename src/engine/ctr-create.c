@@ -4,6 +4,8 @@
  */
 #include "engine/internal.h"
 
+#include "base/fault.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -365,13 +367,16 @@ static int build(struct engine *g, struct pod *p, struct ctr *c, const struct st
     int r = image_config(g->store, img, &ic, e);
     if (r == 0) {
         r = make_snapshot(c, e);
+        fault_point("create.snapshot", NULL);
     }
     c->st.image_name = strdup(c->spec.image ? c->spec.image : img->id);
     if (r == 0) {
         r = generate(g, p, c, &ic, e);
+        fault_point("create.bundle", NULL);
     }
     if (r == 0) {
         r = ctr_make_runtime(g, p, c, op, e);
+        fault_point("create.runtime", NULL);
     }
     return r < 0 ? r : commit_created(g, c, op, e);
 }
@@ -473,6 +478,7 @@ static int create_alone(struct engine *g, const struct engine_pod_spec *ps, cons
     int r = new_id(id, e);
     if (r == 0) {
         r = pod_run_new(g, &spec, id, NULL, e);
+        fault_point("create.pod", NULL);
     }
     if (r < 0) {
         return r;

@@ -1,6 +1,7 @@
 /* engine/ctr-start.c: start, restart after an exit or a reboot, and what is due after an exit. */
 #include "engine/internal.h"
 
+#include "base/fault.h"
 #include "base/num.h"
 
 #include <errno.h>
@@ -107,7 +108,9 @@ int ctr_start_locked(struct engine *g, struct ctr *c, struct err *e)
         }
     }
     if (r == 0) {
+        fault_point("start.before", NULL);
         r = mon_start(m, c->row.id, MON_CALL_MS, e);
+        fault_point("start.after", NULL);
     }
     return r < 0 ? r : commit_running(g, c, e);
 }

@@ -1,6 +1,7 @@
 /* engine/ctr-stop.c: signals, stop, pause, update, remove. A stop waits for the process alone, never for a reader of its output. */
 #include "engine/internal.h"
 
+#include "base/fault.h"
 #include "base/num.h"
 #include "sys/proc.h"
 
@@ -318,8 +319,10 @@ int ctr_remove_locked(struct engine *g, struct ctr *c, struct err *e)
     struct err le = { 0 };
     int r = ctr_stop_locked(g, c, 0, e);
     if (r == 0 && connect_to(g, c, &m, &le) == 0) {
+        fault_point("remove.stopped", NULL);
         r = monitor_forget(m, c->row.id, e);
     }
+    fault_point("remove.runtime", NULL);
     if (r == 0 && c->st.cgroup) {
         r = cgroup_kill(g, c->st.cgroup, e);
         if (r == 0) {
@@ -327,13 +330,17 @@ int ctr_remove_locked(struct engine *g, struct ctr *c, struct err *e)
         }
     }
     if (r == 0) {
+        fault_point("remove.cgroup", NULL);
         r = dir_remove_all(AT_FDCWD, c->dir, e);
     }
     if (r == 0) {
+        fault_point("remove.bundle", NULL);
         r = dir_remove_all(AT_FDCWD, c->data, e);
     }
     if (r == 0) {
+        fault_point("remove.snapshot", NULL);
         r = forget(g, c, e);
+        fault_point("remove.forgotten", NULL);
     }
     for (char **v = c->st.anonymous; r == 0 && v && *v; v++) {
         int d = engine_volume_remove(g, *v, true, &le);

@@ -4,6 +4,7 @@
  */
 #include "engine/internal.h"
 
+#include "base/fault.h"
 #include "net/netns.h"
 
 #include <errno.h>
@@ -294,6 +295,7 @@ int pod_up(struct engine *g, struct pod *p, uint64_t op, struct err *e)
             int r = named ? op_stage(g->store, op, steps[i].name, NULL, e) : 0;
             if (r == 0) {
                 r = steps[i].run(g, p, e);
+                fault_point("pod-up", steps[i].name);
             }
             if (r < 0) {
                 return err_wrap(e, "%s", steps[i].name);
@@ -365,6 +367,7 @@ int pod_down(struct engine *g, struct pod *p, struct err *e)
     e = e ? e : &le;
     for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
         int r = steps[i].run(g, p, e);
+        fault_point("pod-down", steps[i].name);
         if (r < 0) {
             return err_wrap(e, "%s", steps[i].name);
         }

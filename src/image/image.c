@@ -1,6 +1,7 @@
 /* image/image.c: see image.h. */
 #include "image/image.h"
 
+#include "base/fault.h"
 #include "base/fd.h"
 #include "store/blob.h"
 #include "store/journal.h"
@@ -149,6 +150,7 @@ static int remove_rows(struct store *s, const char *ns, const char *ref, const s
 int image_remove(struct store *s, const char *ns, const char *ref, const struct image_removal *o, char ***ret_lines, struct err *e)
 {
     int r = remove_rows(s, ns, ref, o, ret_lines, e);
+    fault_point("rmi.untagged", NULL);
     return r < 0 ? err_wrap(e, "remove image") : store_collect(s, NULL, e);
 }
 

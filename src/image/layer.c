@@ -1,6 +1,7 @@
 /* image/layer.c: see layer.h: what is being brought, and its commit. */
 #include "image/layer.h"
 
+#include "base/fault.h"
 #include "base/fd.h"
 #include "image/snapshot.h"
 #include "store/blob.h"
@@ -114,6 +115,7 @@ int image_new_layer(struct image_new *n, const struct layer_desc *d, unpack_read
     struct image_new_layer l = { 0 };
     struct unpack_result u;
     r = snapshotter_get(NULL)->prepare(n->store, read, data, &o, &l.tmp, &u, e);
+    fault_point("image.unpacked", NULL);
     if (r < 0) {
         return err_wrap(e, "layer %s", d->blob_digest ? d->blob_digest : d->diff_id);
     }
@@ -172,15 +174,19 @@ static int commit_rows(struct image_new *n, const struct store_image *i, const c
 int image_new_commit(struct image_new *n, const struct store_image *i, const char *action, struct err *e)
 {
     int r = store_sync(n->store, e);
+    fault_point("image.synced", NULL);
     for (size_t k = 0; r == 0 && k < n->n_layers; k++) {
         struct image_new_layer *l = &n->layers[k];
         if (l->tmp) {
             r = layer_commit(n->store, l->tmp, &l->row, e);
+            fault_point("image.layer", NULL);
         }
         if (r == 0) {
             free(l->tmp);
             l->tmp = NULL;
         }
     }
-    return r < 0 ? r : commit_rows(n, i, action, e);
+    r = r < 0 ? r : commit_rows(n, i, action, e);
+    fault_point("image.committed", NULL);
+    return r;
 }

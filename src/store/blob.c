@@ -1,6 +1,7 @@
 /* store/blob.c: see blob.h: ingests, blobs and leases. */
 #include "store/blob.h"
 
+#include "base/fault.h"
 #include "base/fd.h"
 #include "store/db.h"
 
@@ -195,9 +196,11 @@ int ingest_finish(struct ingest *i, struct err *e)
         r = ingest_restart(i, e);
         return r < 0 ? r : err_set(e, EBADMSG, ERR_INVALID, "blob %s has the digest %s", i->digest, got);
     }
+    fault_point("blob.arrived", NULL);
     if (renameat(i->s->root_fd, i->path, i->s->root_fd, i->final) < 0) {
         return err_sys(e, errno, "commit blob %s", i->digest);
     }
+    fault_point("blob.named", NULL);
     if (i->linked) {
         unlinkat(i->s->root_fd, i->path, 0); /* two names of one file: the rename did nothing */
     }

@@ -4,6 +4,7 @@
  * Rows go first, in one transaction; then, in a second one that looks again whether anybody has leased or added the digest since, the files
  * move to trash/; then the trash is emptied. A crash in between leaves files without rows, which store_sweep() takes.
  */
+#include "base/fault.h"
 #include "base/fd.h"
 #include "base/num.h"
 #include "store/blob.h"
@@ -110,7 +111,9 @@ static int trash_one(struct store *s, const struct garbage *k, const char *diges
     store_measure(s->root_fd, path, &gc->bytes, &inodes);
     gc->blobs += str_eq(k->kind, "blob");
     gc->layers += str_eq(k->kind, "layer");
-    return store_trash(s, path, e);
+    r = store_trash(s, path, e);
+    fault_point("gc.trashed", NULL);
+    return r;
 }
 
 int store_collect(struct store *s, struct store_gc *ret, struct err *e)
@@ -118,6 +121,7 @@ int store_collect(struct store *s, struct store_gc *ret, struct err *e)
     char **lists[ARRAY_LEN(kinds)] = { 0 };
     struct store_gc gc = { 0 };
     int r = drop_rows(s, lists, e);
+    fault_point("gc.rows", NULL);
     for (size_t k = 0; k < ARRAY_LEN(kinds); k++) {
         for (size_t i = 0; r == 0 && lists[k][i]; i++) {
             CLEANUP_STORE_TX struct store_tx tx = { 0 };

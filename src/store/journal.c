@@ -1,6 +1,7 @@
 /* store/journal.c: see journal.h. */
 #include "store/journal.h"
 
+#include "base/fault.h"
 #include "store/db.h"
 #include "sys/proc.h"
 
@@ -93,6 +94,7 @@ int op_begin(struct store *s, const char *ns, const char *key, const char *kind,
     r = r < 0 ? err_wrap(e, "begin %s", key) : store_commit(&tx, e);
     if (r == 0) {
         *ret_id = id;
+        fault_point("op-begin", kind);
     }
     return r;
 }
@@ -105,6 +107,7 @@ int op_stage(struct store *s, uint64_t id, const char *stage, const char *detail
     if (r == 0) {
         return err_set(e, ENOENT, ERR_NOT_FOUND, "no running operation %llu", (unsigned long long)id);
     }
+    fault_point("op-stage", stage);
     return r < 0 ? err_wrap(e, "stage %s", stage) : 0;
 }
 
@@ -112,6 +115,7 @@ int op_finish(struct store *s, uint64_t id, const char *error, struct err *e)
 {
     int r = db_run(s, e, "UPDATE operations SET finished = ?, error = ? WHERE id = ? AND finished = 0", "iti", store_now(), error,
                    (int64_t)id);
+    fault_point("op-finish", NULL);
     return r < 0 ? err_wrap(e, "finish operation") : 0;
 }
 

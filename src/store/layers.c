@@ -1,6 +1,7 @@
 /* store/layers.c: see layers.h: the folders and rows of layers. */
 #include "store/layers.h"
 
+#include "base/fault.h"
 #include "base/fd.h"
 #include "store/db.h"
 #include "store/lock.h"
@@ -182,6 +183,7 @@ int layer_commit(struct store *s, const char *tmp, const struct store_layer *l, 
         r = 0;
     } else {
         r = layer_rename(s, tmp, l->diff_id, e);
+        fault_point("layer.named", NULL);
         if (r == 0) {
             r = db_run(s, e, "INSERT INTO layers VALUES (?,?,?,?,?,?,?,?,?) ON CONFLICT (diff_id) DO UPDATE SET"
                        " size = excluded.size, inodes = excluded.inodes, snapshotter = excluded.snapshotter", "tiittitti", l->diff_id, (int64_t)l->size,

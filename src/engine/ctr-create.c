@@ -469,6 +469,7 @@ static int create_alone(struct engine *g, const struct engine_pod_spec *ps, cons
     struct engine_pod_spec spec = ps ? *ps : (struct engine_pod_spec){ 0 };
     CLEANUP_POD struct pod p = { 0 };
     CLEANUP_STORE_CTR struct store_ctr taken = { 0 };
+    CLEANUP_FD int lock = -1;
     char id[ID_SIZE];
     spec.kind = ENGINE_POD_CONTAINER;
     /* Asked first, so that a taken name does not cost a network namespace. */
@@ -476,17 +477,23 @@ static int create_alone(struct engine *g, const struct engine_pod_spec *ps, cons
         return err_set(e, EEXIST, ERR_EXISTS, "the container name \"%.128s\" is in use by container %.12s", s->name, taken.id);
     }
     int r = new_id(id, e);
+    /* Tells the recovery that the pod's container is still to come. */
+    if (r == 0) {
+        r = lock_take(g->store, "new", id, false, LOCK_WAIT, &lock, e);
+    }
     if (r == 0) {
         r = pod_run_new(g, &spec, id, NULL, e);
         fault_point("create.pod", NULL);
     }
     if (r < 0) {
+        lock_forget(g->store, "new", id);
         return r;
     }
     r = pod_load(g, id, &p, e);
     if (r == 0) {
         r = create_in(g, &p, s, id, NULL, img, e);
     }
+    lock_forget(g->store, "new", id);
     if (r < 0) {
         struct err why = { 0 };
         int d = engine_pod_remove(g, id, &why);

@@ -90,6 +90,41 @@ static int replay(struct engine *g, struct err *e)
     return r;
 }
 
+/* A stand-alone container's pod whose creator died before the container had its row. */
+static void drop_if_barren(struct engine *g, const char *id)
+{
+    CLEANUP_STORE_CTRS struct store_ctrs rows = { 0 };
+    CLEANUP_POD struct pod p = { 0 };
+    CLEANUP_FD int new_lock = -1, lock = -1;
+    struct err e = { 0 };
+    if (store_ctr_list(g->store, NULL, id, &rows, &e) < 0 || rows.n > 0 ||
+        lock_take(g->store, "new", id, false, LOCK_TRY, &new_lock, &e) < 0) {
+        return;
+    }
+    store_ctrs_done(&rows);
+    rows = (struct store_ctrs){ 0 };
+    /* Its creator may have come to an end while we looked. */
+    if (store_ctr_list(g->store, NULL, id, &rows, &e) == 0 && rows.n == 0 &&
+        lock_take(g->store, "pod", id, false, LOCK_TRY, &lock, &e) == 0 && pod_load(g, id, &p, &e) == 0 &&
+        p.spec.kind == ENGINE_POD_CONTAINER) {
+        int r = pod_remove_locked(g, &p, &e);
+        (void)r; /* tried again at the next start */
+    }
+    lock_forget(g->store, "new", id);
+}
+
+static int drop_barren(struct engine *g, struct err *e)
+{
+    CLEANUP_STORE_PODS struct store_pods rows = { 0 };
+    int r = store_pod_list(g->store, g->ns, &rows, e);
+    for (size_t i = 0; r == 0 && i < rows.n; i++) {
+        if (!rows.v[i].key) {
+            drop_if_barren(g, rows.v[i].id);
+        }
+    }
+    return r;
+}
+
 /* ---- what no row has --------------------------------------------------------------------------------------------- */
 
 static bool known_pod(struct engine *g, const char *id)
@@ -165,6 +200,9 @@ int engine_recover(struct engine *g, struct err *e)
 {
     struct engine_ctrs ctrs = { 0 };
     int r = replay(g, e);
+    if (r == 0) {
+        r = drop_barren(g, e);
+    }
     if (r < 0) {
         return r;
     }

@@ -119,7 +119,7 @@ def main():
             return common.once(argv, env)
 
         def shell(text):
-            return lambda: measured(["sh", "-c", "; ".join(text % {"u": u, "i": i, "o": f"{work}/out"} for i, u in enumerate(urls)) + "; wait"])
+            return lambda: measured(["sh", "-c", " ".join(text % {"u": u, "i": i, "o": f"{work}/out"} for i, u in enumerate(urls)) + " wait"])
 
         subjects = {
             "floor: one flat file a layer": shell("(curl -s %(u)s | igzip -dc >%(o)s/%(i)d.tar) &"),

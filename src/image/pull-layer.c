@@ -85,12 +85,8 @@ static int on_bytes(void *data, const void *bytes, size_t len, struct err *e)
     }
     pthread_mutex_lock(&f->lock);
     f->have += len;
-    bool stop = f->unpack_ended && f->unpack_result < 0;
     pthread_cond_signal(&f->more);
     pthread_mutex_unlock(&f->lock);
-    if (stop) {
-        return err_set(e, ECANCELED, ERR_INTERNAL, "the layer cannot be unpacked");
-    }
     int64_t now = now_ms();
     if (now - f->told >= 100) {
         f->told = now;
@@ -135,42 +131,58 @@ static int fetch_once(struct fetch *f, struct repo_blob *b, struct err *e)
     pthread_join(thread, NULL);
     close(f->fd);
     f->fd = -1;
-    /* The digest of the compressed bytes is the first thing to be wrong when bytes are wrong. */
+    /*
+     * Bytes that are not what the digest says cannot be unpacked either, so the download went on to its end to tell a server that
+     * sends wrong bytes from a layer that is broken.
+     */
     if (r == -EBADMSG) {
         return 1;
     }
-    if (f->unpack_result < 0 && (r == 0 || r == -ECANCELED) && !f->broken) {
-        return err_set(e, f->unpack_err.code, f->unpack_err.kind, "%s", f->unpack_err.text);
-    }
-    if (f->unpack_result < 0 && r == -ECANCELED && f->unpack_err.code != ECANCELED) {
+    if (r == 0 && f->unpack_result < 0) {
         return err_set(e, f->unpack_err.code, f->unpack_err.kind, "%s", f->unpack_err.text);
     }
     return r;
 }
 
+/*
+ * When wrong bytes came, the servers that sent them are left out; when none is left, all get one more chance. Bytes that were there from
+ * before are nobody's fault.
+ */
 static int fetch_layer(struct fetch *f, struct err *e)
 {
     struct repo_blob b = { .digest = f->d->digest, .size = f->d->size };
     CLEANUP_INGEST struct ingest *ingest = NULL;
     uint64_t offset = 0;
+    bool second_round = false;
+    struct err wrong = { 0 };
     int r = ingest_open(f->p->store, f->d->digest, f->d->size, &ingest, &offset, e);
     f->ingest = ingest;
-    for (bool again = true; r == 0 && again;) {
-        again = false;
-        r = fetch_once(f, &b, e);
-        if (r == 1) {
-            /* Wrong bytes may also be left from before: then nobody is to blame, and it is begun again. */
-            uint64_t avoid = b.avoid | b.used;
-            again = avoid != b.avoid || b.used == 0;
-            again = again && !(b.used == 0 && b.offset == 0);
-            b.avoid = avoid;
-            r = again ? ingest_restart(ingest, e) : -EBADMSG;
+    while (r >= 0) {
+        struct err why = { 0 };
+        r = fetch_once(f, &b, &why);
+        if (r == 0) {
+            break;
         }
+        if (r == 1) {
+            wrong = why;
+        }
+        bool again = r == 1 && (b.used != 0 || b.offset > 0);
+        b.avoid |= r == 1 ? b.used : 0;
+        if (r == -ENOLINK && wrong.code && !second_round) {
+            again = second_round = true;
+            b.avoid = 0;
+        }
+        if (!again) {
+            const struct err *told = wrong.code ? &wrong : &why;
+            return err_set(e, told->code, told->kind, "%s", told->text);
+        }
+        r = ingest_restart(ingest, e);
     }
-    if (r == 0 && !f->p->o->drop_blobs) {
-        r = image_new_keep(&f->p->image, f->d->digest, f->d->media_type, f->d->size, e);
+    if (r < 0) {
+        return r;
     }
-    return r;
+    return f->p->o->drop_blobs ? ingest_drop(ingest, f->p->image.lease, e)
+                               : image_new_keep(&f->p->image, f->d->digest, f->d->media_type, f->d->size, e);
 }
 
 /* The compressed blob is in the store already. */

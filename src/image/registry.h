@@ -73,7 +73,8 @@ struct repo_blob {
 };
 /*
  * Calls sink with the blob's bytes from offset to its end. A broken or stalled transfer is resumed by Range at the same or the next
- * endpoint. The digest is the caller's to check: on a mismatch it starts over with avoid |= used.
+ * endpoint. The digest is the caller's to check: on a mismatch it starts over with avoid |= used. -EBADMSG: more bytes came than there
+ * are (start over likewise); -ENOLINK: every endpoint is avoided.
  */
 MUST_USE int repo_blob_get(struct repo *p, struct repo_blob *b, repo_sink_fn *sink, void *data, struct err *e);
 /* A small blob (config) in memory, size and digest checked. */

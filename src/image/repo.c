@@ -171,7 +171,7 @@ static int blob_sink(void *data, const void *bytes, size_t len, struct err *e)
 {
     struct blob_state *s = data;
     if (s->b->size && len > s->b->size - s->at) {
-        return err_set(e, EFBIG, ERR_INVALID, "blob %s is longer than its %llu bytes", s->b->digest, (unsigned long long)s->b->size);
+        return err_set(e, EBADMSG, ERR_INVALID, "blob %s is longer than its %llu bytes", s->b->digest, (unsigned long long)s->b->size);
     }
     int r = s->sink(s->data, bytes, len, e);
     s->at += r == 0 ? len : 0;
@@ -242,11 +242,15 @@ int repo_blob_get(struct repo *p, struct repo_blob *b, repo_sink_fn *sink, void 
             return 0;
         }
         join_errors(&all, &one, all.code == 0);
-        if (f == -ECANCELED) {
+        /* Wrong bytes: they may all be this server's. What cannot be written is nobody's fault but ours. */
+        if (f == -EBADMSG) {
+            b->used = UINT64_C(1) << i;
+        }
+        if (f == -ECANCELED || f == -EBADMSG || f == -ENOSPC || f == -EDQUOT) {
             break;
         }
     }
-    return all.code ? fail_with(&all, e) : err_set(e, EBADMSG, ERR_UNAVAILABLE, "no server is left that could have blob %s", b->digest);
+    return all.code ? fail_with(&all, e) : err_set(e, ENOLINK, ERR_UNAVAILABLE, "no server is left that could have blob %s", b->digest);
 }
 
 static int text_sink(void *data, const void *bytes, size_t len, struct err *e)
@@ -262,11 +266,20 @@ int repo_blob_text(struct repo *p, const char *digest, uint64_t size, size_t max
     if (size > max) {
         return err_set(e, EFBIG, ERR_INVALID, "blob %s of %llu bytes is larger than %zu", digest, (unsigned long long)size, max);
     }
-    for (;;) {
+    for (int wrong = 0;;) {
         CLEANUP_BUF struct buf text = { .max = max };
         CLEANUP_FREE char *got = NULL;
-        int f = repo_blob_get(p, &b, text_sink, &text, e);
-        f = f < 0 ? f : text_digest(buf_str(&text), text.len, digest, &got, e);
+        struct err why = { 0 };
+        int f = repo_blob_get(p, &b, text_sink, &text, &why);
+        if (f == -ENOLINK && wrong < 0) {
+            return wrong; /* with the error that was set then */
+        }
+        if (f == -EBADMSG && b.used) {
+            wrong = fail_with(&why, e);
+            b.avoid |= b.used;
+            continue;
+        }
+        f = f < 0 ? fail_with(&why, e) : text_digest(buf_str(&text), text.len, digest, &got, e);
         if (f < 0) {
             return f;
         }
@@ -275,12 +288,11 @@ int repo_blob_text(struct repo *p, const char *digest, uint64_t size, size_t max
             *ret = buf_steal(&text);
             return *ret ? 0 : err_oom(e);
         }
-        (void)err_set(e, EBADMSG, ERR_INVALID, "blob %s arrived with the digest %s", digest, got);
-        b.avoid |= b.used;
-        if (b.used == 0 || (b.avoid & ((UINT64_C(1) << (p->endpoints.n < 63 ? p->endpoints.n : 63)) - 1)) + 1 ==
-                                   UINT64_C(1) << (p->endpoints.n < 63 ? p->endpoints.n : 63)) {
-            return -EBADMSG;
+        wrong = err_set(e, EBADMSG, ERR_INVALID, "blob %s arrived with the digest %s", digest, got);
+        if (b.used == 0) {
+            return wrong;
         }
+        b.avoid |= b.used;
     }
 }
 

@@ -34,6 +34,8 @@ struct untar {
     bool held;    /* a chunk of the ring is in libarchive's hands */
     size_t held_len;
     int ring_code;
+    uint64_t total;    /* bytes of the tar so far */
+    int64_t data_left; /* of the entry that is being written */
     int root;
     const struct unpack_options *o;
     struct unpack_limits max;
@@ -59,6 +61,19 @@ static void forget_parents(struct untar *u)
     }
 }
 
+/*
+ * umoci writes layers that end with the last file's data, without the zeros up to the next block. Only these are made up for: data that
+ * is missing stays an error.
+ */
+static ssize_t missing_padding(struct untar *u, const void **bytes)
+{
+    static const char zeros[512];
+    size_t n = u->data_left <= 0 ? (size_t)(-u->total & 511) : 0;
+    u->total += n;
+    *bytes = zeros;
+    return (ssize_t)n;
+}
+
 static ssize_t from_ring(struct archive *a, void *data, const void **bytes)
 {
     struct untar *u = data;
@@ -73,9 +88,10 @@ static ssize_t from_ring(struct archive *a, void *data, const void **bytes)
             archive_set_error(a, -u->ring_code, "the layer's stream failed");
             return ARCHIVE_FATAL;
         }
-        return 0;
+        return a && u->ring_code == 0 ? missing_padding(u, bytes) : 0;
     }
     hash_add(u->hash, *bytes, len);
+    u->total += len;
     u->held = true;
     u->held_len = len;
     return (ssize_t)len;
@@ -321,6 +337,7 @@ static int write_data(struct untar *u, struct archive *a, int fd, struct err *e)
     size_t len;
     int64_t offset, end = 0;
     int rc;
+    u->data_left = archive_entry_size(u->entry);
     while ((rc = archive_read_data_block(a, &data, &len, &offset)) == ARCHIVE_OK || rc == ARCHIVE_WARN) {
         u->ret->bytes += (len + 4095) / 4096 * 4096;
         if (u->ret->bytes > u->max.bytes) {
@@ -334,6 +351,7 @@ static int write_data(struct untar *u, struct archive *a, int fd, struct err *e)
             done += n > 0 ? (size_t)n : 0;
         }
         end = offset + (int64_t)len;
+        u->data_left = archive_entry_size(u->entry) - end;
     }
     if (rc != ARCHIVE_EOF) {
         return err_set(e, EBADMSG, ERR_INVALID, "entry %s: %s", u->name, archive_error_string(a));

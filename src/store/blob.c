@@ -208,6 +208,24 @@ int ingest_finish(struct ingest *i, struct err *e)
     return 0;
 }
 
+int ingest_drop(struct ingest *i, uint64_t lease, struct err *e)
+{
+    /* Whoever wants the blob has leased it before looking for the file: in this transaction either the lease or no user is seen. */
+    CLEANUP_STORE_TX struct store_tx tx = { 0 };
+    int64_t used = 0;
+    int r = i->finished ? store_begin(i->s, &tx, e) : err_set(e, EINVAL, ERR_INTERNAL, "blob %s is not finished", i->digest);
+    if (r == 0) {
+        r = db_int(i->s, 0, &used, e,
+                   "SELECT 1 FROM blobs WHERE digest = ?1 UNION SELECT 1 FROM lease_items"
+                   " WHERE kind = 'blob' AND digest = ?1 AND lease <> ?2",
+                   "ti", i->digest, (int64_t)lease);
+    }
+    if (r == 0 && !used && unlinkat(i->s->root_fd, i->final, 0) < 0 && errno != ENOENT) {
+        r = err_sys(e, errno, "remove blob %s", i->digest);
+    }
+    return r < 0 ? r : store_commit(&tx, e);
+}
+
 void store_blob_done(struct store_blob *b)
 {
     free(b->media_type);

@@ -24,6 +24,10 @@ uint64_t ingest_offset(const struct ingest *i);
 MUST_USE int ingest_reader(const struct ingest *i, int *ret_fd, struct err *e);
 /* Checks size and digest; a wrong one is ERR_INVALID (-EBADMSG) and removes the bytes. Then moves it into blobs/. */
 MUST_USE int ingest_finish(struct ingest *i, struct err *e);
+/*
+ * After ingest_finish(), of a blob that is not to be kept: removes it, unless it has its row or another lease than `lease` names it.
+ */
+MUST_USE int ingest_drop(struct ingest *i, uint64_t lease, struct err *e);
 /* Closes; what arrived stays for resuming unless it was finished. NULL is fine. */
 void ingest_free(struct ingest *i);
 static inline void ingest_free_p(struct ingest **i)

@@ -54,6 +54,8 @@ int monitor_forget(struct mon *m, const char *id, struct err *e)
     return r;
 }
 
+enum { DEAF_MS = 2000 };
+
 static int connect_to(struct engine *g, const struct ctr *c, struct mon **ret, struct err *e)
 {
     CLEANUP_FREE char *dir = str_printf("%s/pods/%s", g->run, c->row.pod_id);
@@ -84,6 +86,33 @@ static int wait_exit(struct mon *m, const char *id, int64_t ms, struct err *e)
     return r;
 }
 
+/*
+ * A PID 1 that has only just been executed, and has not come to its sigaction() yet, never hears of a signal: it is sent again as
+ * soon as there is somebody to hear it. Returns what is left of timeout_ms.
+ */
+static int64_t signal_again(struct mon *m, const struct ctr *c, int signo, int64_t timeout_ms)
+{
+    CLEANUP_FD int fd = -1;
+    int64_t gone = 0;
+    if (proc_open(c->row.pid, c->row.pid_start, &fd) < 0) {
+        return timeout_ms;
+    }
+    for (int ms = 2; gone + ms < timeout_ms && gone < DEAF_MS; ms = ms < 64 ? ms * 2 : ms) {
+        struct pollfd p = { .fd = fd, .events = POLLIN };
+        if (poll(&p, 1, ms) != 0) {
+            break;
+        }
+        gone += ms;
+        if (proc_hears(c->row.pid, signo)) {
+            struct err le = { 0 };
+            int r = mon_kill(m, c->row.id, NULL, signo, false, MON_CALL_MS, &le);
+            (void)r; /* it has exited: the wait tells */
+            break;
+        }
+    }
+    return timeout_ms - gone;
+}
+
 static int stop_by_monitor(struct engine *g, struct ctr *c, struct mon **m, int signo, int64_t timeout_s, struct err *e)
 {
     struct err le = { 0 };
@@ -92,8 +121,13 @@ static int stop_by_monitor(struct engine *g, struct ctr *c, struct mon **m, int 
         (void)u;
     }
     if (timeout_s > 0) {
+        int64_t ms = timeout_s * 1000;
+        bool heard = proc_hears(c->row.pid, signo);
         int r = mon_kill(*m, c->row.id, NULL, signo, false, MON_CALL_MS, &le);
-        if (r == 0 && wait_exit(*m, c->row.id, timeout_s * 1000, &le) == 0) {
+        if (r == 0 && !heard) {
+            ms = signal_again(*m, c, signo, ms);
+        }
+        if (r == 0 && wait_exit(*m, c->row.id, ms, &le) == 0) {
             return 0;
         }
         /* A connection on which a wait timed out is dead. */

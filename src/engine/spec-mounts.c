@@ -72,11 +72,11 @@ static int pod_files(const struct spec_in *in, struct oci_spec *o, struct err *e
         return r;
     }
     if (in->ctr->spec.ipc == ENGINE_NS_HOST || in->pod->spec.ipc == ENGINE_NS_HOST) {
-        return put(o, "/dev/shm", "bind", "/dev/shm", "rbind", e);
+        return put(o, "/dev/shm", "bind", "/dev/shm", "rbind,rprivate", e);
     }
     if (in->pod->st.shm) {
         CLEANUP_FREE char *shm = str_printf("%s/shm", in->pod->dir);
-        return shm ? put(o, "/dev/shm", "bind", shm, "bind,nosuid,nodev,noexec", e) : err_oom(e);
+        return shm ? put(o, "/dev/shm", "bind", shm, "bind,rprivate,nosuid,nodev,noexec", e) : err_oom(e);
     }
     CLEANUP_FREE char *options = str_printf("nosuid,noexec,nodev,mode=1777,size=%lld",
                                             (long long)(in->pod->spec.shm_size > 0 ? in->pod->spec.shm_size : 64 << 20));
@@ -115,6 +115,10 @@ static int one(const struct spec_in *in, struct oci_spec *o, size_t i, struct er
     int r = m->kind == ENGINE_MOUNT_BIND ? check_source(m, e) : 0;
     if (r < 0) {
         return r;
+    }
+    /* What is mounted in there shows on the host only if the container's mounts are no slaves of its. */
+    if (str_ends(m->propagation, "shared") && !o->linux->rootfs_propagation && !(o->linux->rootfs_propagation = strdup("rshared"))) {
+        return err_oom(e);
     }
     buf_addf(&opt, "rbind,%s%s", str_empty(m->propagation) ? "rprivate" : m->propagation,
              m->recursive_readonly ? ",rro" : m->readonly ? ",ro" : "");

@@ -7,6 +7,8 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -72,4 +74,26 @@ int proc_open(pid_t pid, uint64_t start_time, int *ret_pidfd)
     }
     *ret_pidfd = fd_steal(&fd);
     return 0;
+}
+
+bool proc_hears(pid_t pid, int signo)
+{
+    char path[32], text[4096];
+    if (signo == SIGKILL || signo == SIGSTOP) {
+        return true;
+    }
+    snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+    CLEANUP_FD int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+    if (n <= 0 || signo < 1 || signo > 64) {
+        return false;
+    }
+    text[n] = '\0';
+    static const char *const keys[] = { "\nSigBlk:", "\nSigCgt:" };
+    uint64_t mask = 0;
+    for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
+        const char *at = strstr(text, keys[i]);
+        mask |= at ? strtoull(at + strlen(keys[i]), NULL, 16) : 0;
+    }
+    return mask >> (signo - 1) & 1;
 }

@@ -11,3 +11,8 @@ MUST_USE int proc_start_time(pid_t pid, uint64_t *ret, char *ret_state);
 MUST_USE int proc_open(pid_t pid, uint64_t start_time, int *ret_pidfd);
 int proc_pidfd_open(pid_t pid);
 int proc_pidfd_kill(int pidfd, int signo);
+/*
+ * Whether a signal reaches the process: it is caught or blocked (then pending), or is SIGKILL or SIGSTOP. The kernel drops others when
+ * they are sent to the PID 1 of a namespace. False for a process that has gone.
+ */
+bool proc_hears(pid_t pid, int signo);

@@ -88,6 +88,11 @@ static void test_fds(void **state)
     close(pidfd);
 }
 
+static void on_usr2(int signo)
+{
+    (void)signo;
+}
+
 static void test_proc(void **state)
 {
     (void)state;
@@ -98,6 +103,14 @@ static void test_proc(void **state)
     CHECK_EQ(st, 'R');
     CHECK_EQ(proc_open(getpid(), start, &fd), 0);
     CHECK_EQ(proc_open(getpid(), start + 1, &fd), -ESRCH);
+    CHECK_EQ(proc_hears(getpid(), SIGKILL), true);
+    CHECK_EQ(proc_hears(getpid(), SIGUSR2), false);
+    signal(SIGUSR2, SIG_IGN);
+    CHECK_EQ(proc_hears(getpid(), SIGUSR2), false);
+    signal(SIGUSR2, on_usr2);
+    CHECK_EQ(proc_hears(getpid(), SIGUSR2), true);
+    signal(SIGUSR2, SIG_DFL);
+    CHECK_EQ(proc_hears(0, SIGUSR2), false);
     CHECK_EQ(proc_start_time(0x3fffffff, &start, NULL), -ESRCH);
 }
 

@@ -8,7 +8,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-static int commit_running(struct engine *g, struct ctr *c, struct err *e)
+static int commit_running(struct engine *g, struct ctr *c, uint64_t op, struct err *e)
 {
     struct mon_status st = { 0 };
     CLEANUP_STORE_TX struct store_tx tx = { 0 };
@@ -32,6 +32,9 @@ static int commit_running(struct engine *g, struct ctr *c, struct err *e)
     }
     if (r == 0) {
         r = event_put(g, "container", "start", c->row.id, c->row.pod_id, e, "name", c->row.name, "image", c->st.image_name, NULL);
+    }
+    if (r == 0) {
+        r = op_finish(g->store, op, NULL, e);
     }
     return r < 0 ? r : store_commit(&tx, e);
 }
@@ -89,18 +92,11 @@ static int make_again(struct engine *g, struct ctr *c, struct err *e)
     return r < 0 ? r : ctr_make_runtime(g, &p, c, 0, e);
 }
 
-int ctr_start_locked(struct engine *g, struct ctr *c, struct err *e)
+static int start_runtime(struct engine *g, struct ctr *c, const char *dir, struct err *e)
 {
-    CLEANUP_FREE char *dir = str_printf("%s/pods/%s", g->run, c->row.pod_id);
     CLEANUP_MON struct mon *m = NULL;
-    int r = ctr_refresh(g, c, e);
-    if (r < 0 || str_eq(c->row.state, "running")) {
-        return r;
-    }
-    if (str_eq(c->row.state, "paused")) {
-        return err_set(e, EINVAL, ERR_INVALID, "container %.12s is paused: unpause it", c->row.id);
-    }
-    bool fresh = str_eq(c->row.state, "created") && dir && mon_connect(dir, MON_CALL_MS, &m, NULL) == 0;
+    int r = 0;
+    bool fresh = str_eq(c->row.state, "created") && mon_connect(dir, MON_CALL_MS, &m, NULL) == 0;
     if (!fresh) {
         r = make_again(g, c, e);
         if (r == 0) {
@@ -112,7 +108,38 @@ int ctr_start_locked(struct engine *g, struct ctr *c, struct err *e)
         r = mon_start(m, c->row.id, MON_CALL_MS, e);
         fault_point("start.after", NULL);
     }
-    return r < 0 ? r : commit_running(g, c, e);
+    return r;
+}
+
+int ctr_start_locked(struct engine *g, struct ctr *c, struct err *e)
+{
+    CLEANUP_FREE char *dir = str_printf("%s/pods/%s", g->run, c->row.pod_id);
+    struct err le = { 0 };
+    uint64_t op = 0;
+    e = e ? e : &le;
+    if (!dir) {
+        return err_oom(e);
+    }
+    int r = ctr_refresh(g, c, e);
+    if (r < 0 || str_eq(c->row.state, "running")) {
+        return r;
+    }
+    if (str_eq(c->row.state, "paused")) {
+        return err_set(e, EINVAL, ERR_INVALID, "container %.12s is paused: unpause it", c->row.id);
+    }
+    r = journal_take(g, "start-container", c->row.id, "start", &op, e);
+    if (r == 0) {
+        r = start_runtime(g, c, dir, e);
+    }
+    if (r == 0) {
+        r = commit_running(g, c, op, e);
+    }
+    if (r < 0 && op) {
+        struct err why = { 0 };
+        int f = op_finish(g->store, op, e->text, &why);
+        (void)f;
+    }
+    return r;
 }
 
 int engine_ctr_start(struct engine *g, const char *ref, struct err *e)
@@ -207,5 +234,13 @@ int engine_ctr_cleanup(struct engine *g, const char *ref, struct err *e)
     if (r == 0) {
         r = ctr_load(g, first.row.id, &c, e);
     }
-    return r < 0 ? r : settle(g, &c, e);
+    if (r == 0) {
+        r = settle(g, &c, e);
+    }
+    /* It may have ended before its start was written down: only now is that known. */
+    if (r == 0 && c.spec.auto_remove && str_eq(c.row.state, "exited")) {
+        fd_close(&lock);
+        return engine_ctr_remove(g, c.row.id, false, e);
+    }
+    return r;
 }

@@ -406,8 +406,13 @@ int engine_ctr_remove(struct engine *g, const char *ref, bool force, struct err 
         fd_close(&lock);
         return engine_pod_remove(g, p.row.id, e);
     }
+    uint64_t op = 0;
+    if (r == 0) {
+        r = journal_take(g, "remove-container", c.row.id, "stop", &op, e);
+    }
     if (r == 0) {
         r = ctr_remove_locked(g, &c, e);
+        journal_end(g, op, r, e);
         engine_wake(g);
     }
     return r < 0 ? err_wrap(e, "remove container %.64s", ref) : 0;

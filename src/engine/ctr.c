@@ -117,8 +117,13 @@ static const char *row_state(const struct mon_status *st)
 
 static int take_status(struct engine *g, struct ctr *c, const struct mon_status *st, struct err *e)
 {
-    bool was_live = ctr_lives(c);
+    /* Whoever started it may have died before that was written down. */
+    bool unknown_run = !ctr_lives(c) && st->started_ns > 0;
+    bool was_live = ctr_lives(c) || unknown_run;
     int r = ctr_set_state(c, row_state(st), e);
+    if (r == 0 && unknown_run) {
+        r = event_put(g, "container", "start", c->row.id, c->row.pod_id, e, "name", c->row.name, "image", c->st.image_name, NULL);
+    }
     c->row.pid = (int32_t)st->pid;
     c->row.pid_start = st->start_time;
     c->row.started = st->started_ns > 0 ? st->started_ns : c->row.started;
@@ -149,10 +154,16 @@ static int take_status(struct engine *g, struct ctr *c, const struct mon_status 
     return r;
 }
 
-int ctr_refresh(struct engine *g, struct ctr *c, struct err *e)
+/* Whether the monitor knows more than the row does. */
+static bool is_news(const struct ctr *c, const struct mon_status *st)
+{
+    return st->state > MON_STATE_CREATED && (!str_eq(row_state(st), c->row.state) || (!ctr_lives(c) && st->started_ns != c->row.started));
+}
+
+static int refresh(struct engine *g, struct ctr *c, struct err *e)
 {
     struct mon_status st = { 0 };
-    if (!ctr_lives(c) || look(g, c, &st) < 0 || st.state <= MON_STATE_CREATED || str_eq(row_state(&st), c->row.state)) {
+    if (look(g, c, &st) < 0 || !is_news(c, &st)) {
         return 0;
     }
     /* Whoever comes first writes it and tells it; the others find it written. */
@@ -162,7 +173,7 @@ int ctr_refresh(struct engine *g, struct ctr *c, struct err *e)
     if (r == 0) {
         r = ctr_load(g, c->row.id, &now, e);
     }
-    if (r == 0 && ctr_lives(&now)) {
+    if (r == 0 && is_news(&now, &st)) {
         r = take_status(g, &now, &st, e);
         if (r == 0) {
             r = ctr_save(g, &now, e);
@@ -178,6 +189,16 @@ int ctr_refresh(struct engine *g, struct ctr *c, struct err *e)
         engine_wake(g);
     }
     return r;
+}
+
+int ctr_refresh(struct engine *g, struct ctr *c, struct err *e)
+{
+    return ctr_lives(c) ? refresh(g, c, e) : 0;
+}
+
+int ctr_find_start(struct engine *g, struct ctr *c, struct err *e)
+{
+    return str_eq(c->row.state, "creating") ? 0 : refresh(g, c, e);
 }
 
 /* ---- what doors see -------------------------------------------------------------------------------------------- */

@@ -161,6 +161,35 @@ int ctr_lock(struct engine *g, const char *id, int *ret_fd, struct err *e)
     return lock_take(g->store, "ctr", id, false, LOCK_WAIT, ret_fd, e);
 }
 
+int journal_take(struct engine *g, const char *kind, const char *object, const char *stage, uint64_t *ret_op, struct err *e)
+{
+    CLEANUP_STORE_OPS struct store_ops left = { 0 };
+    CLEANUP_FREE char *key = str_printf("%s/%s", kind, object);
+    struct err le = { 0 };
+    int r = key ? op_begin(g->store, g->ns, key, kind, object, stage, NULL, ret_op, &le) : err_oom(&le);
+    if (r == -EEXIST) {
+        struct op_query q = { .ns = g->ns, .key = key, .unfinished = true };
+        err_clear(&le);
+        r = op_list(g->store, &q, &left, &le);
+        for (size_t i = 0; r == 0 && i < left.n; i++) {
+            r = op_finish(g->store, left.v[i].id, "interrupted", &le);
+            r = r < 0 ? r : 0;
+        }
+        r = r < 0 ? r : op_begin(g->store, g->ns, key, kind, object, stage, NULL, ret_op, &le);
+    }
+    if (r < 0 && e) {
+        *e = le;
+    }
+    return r;
+}
+
+void journal_end(struct engine *g, uint64_t op, int r, const struct err *why)
+{
+    struct err ignored = { 0 };
+    int f = r == 0 ? op_finish(g->store, op, NULL, &ignored) : op_stage(g->store, op, "cleanup", why->text, &ignored);
+    (void)f; /* the next start finds it */
+}
+
 int event_put(struct engine *g, const char *type, const char *action, const char *object, const char *pod, struct err *e, ...)
 {
     json_t *o = json_object();

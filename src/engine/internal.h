@@ -89,6 +89,13 @@ bool id_whole(const char *ref);
 MUST_USE int key_lock(struct engine *g, const char *key, int *ret_fd, struct err *e);
 MUST_USE int pod_lock(struct engine *g, const char *id, bool shared, int *ret_fd, struct err *e);
 MUST_USE int ctr_lock(struct engine *g, const char *id, int *ret_fd, struct err *e);
+/*
+ * Begins an operation on an object that the caller has locked. One with the same key that is found unfinished was left by somebody who
+ * died, or gave up: it is closed, since its work is the caller's now.
+ */
+MUST_USE int journal_take(struct engine *g, const char *kind, const char *object, const char *stage, uint64_t *ret_op, struct err *e);
+/* Closes it: r < 0 leaves it in the stage "cleanup", to be done again. */
+void journal_end(struct engine *g, uint64_t op, int r, const struct err *why);
 /* Appends an event (attributes: pairs of key and value, then NULL) in the current transaction. */
 MUST_USE int event_put(struct engine *g, const char *type, const char *action, const char *object, const char *pod, struct err *e, ...)
         __attribute__((sentinel));
@@ -117,6 +124,8 @@ MUST_USE int ctr_load(struct engine *g, const char *ref, struct ctr *ret, struct
 MUST_USE int ctr_from_row(struct engine *g, struct store_ctr *row, struct ctr *ret, struct err *e);
 /* Looks at the status file (and the process) and corrects the row. Appends the events of what happened meanwhile. */
 MUST_USE int ctr_refresh(struct engine *g, struct ctr *c, struct err *e);
+/* The same for one whose row does not say that it runs: its starter died before it could write that. */
+MUST_USE int ctr_find_start(struct engine *g, struct ctr *c, struct err *e);
 MUST_USE int ctr_save(struct engine *g, struct ctr *c, struct err *e);
 static inline bool ctr_lives(const struct ctr *c)
 {

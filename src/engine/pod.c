@@ -256,22 +256,13 @@ int pod_stop_locked(struct engine *g, struct pod *p, struct err *e)
 /* Journals fn on a pod that is locked. */
 static int journaled(struct engine *g, struct pod *p, const char *kind, int (*fn)(struct engine *, struct pod *, struct err *), struct err *e)
 {
-    CLEANUP_FREE char *key = str_printf("%s/%s", kind, p->row.id);
     uint64_t op = 0;
-    int r = key ? op_begin(g->store, g->ns, key, kind, p->row.id, "signal", NULL, &op, e) : err_oom(e);
-    if (r == -EEXIST || r == -EBUSY) {
-        /* Left by somebody who died: we hold the lock, so the work is ours. */
-        err_clear(e);
-        r = 0;
+    int r = journal_take(g, kind, p->row.id, "signal", &op, e);
+    if (r < 0) {
+        return r;
     }
-    if (r == 0) {
-        r = fn(g, p, e);
-    }
-    if (op != 0) {
-        struct err ignored = { 0 };
-        int f = r == 0 ? op_finish(g->store, op, NULL, &ignored) : op_stage(g->store, op, "cleanup", e->text, &ignored);
-        (void)f;
-    }
+    r = fn(g, p, e);
+    journal_end(g, op, r, e);
     engine_wake(g);
     return r;
 }

@@ -4,6 +4,8 @@
  */
 #include "engine/internal.h"
 
+#include "store/blob.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -18,8 +20,12 @@ static int settle_pod(struct engine *g, const struct store_op *op, struct err *e
         return r;
     }
     r = pod_load(g, op->object, &p, e);
+    if (r < 0 && e->kind == ERR_NOT_FOUND) {
+        lock_forget(g->store, "pod", op->object);
+        return 0;
+    }
     if (r < 0) {
-        return e->kind == ERR_NOT_FOUND ? 0 : r;
+        return r;
     }
     if (str_eq(op->kind, "stop-pod")) {
         return pod_stop_locked(g, &p, e);
@@ -39,7 +45,17 @@ static int settle_ctr(struct engine *g, const struct store_op *op, struct err *e
     }
     r = ctr_load(g, op->object, &c, e);
     if (r < 0) {
-        return e->kind == ERR_NOT_FOUND ? 0 : r;
+        if (e->kind == ERR_NOT_FOUND) {
+            lock_forget(g->store, "ctr", op->object);
+            return 0;
+        }
+        return r;
+    }
+    if (str_eq(op->kind, "start-container")) {
+        return ctr_find_start(g, &c, e);
+    }
+    if (str_eq(op->kind, "remove-container")) {
+        return ctr_remove_locked(g, &c, e);
     }
     if (!str_eq(c.row.state, "creating")) {
         return 0;
@@ -58,13 +74,14 @@ static int settle(struct engine *g, const struct store_op *op, struct err *e)
     static const struct {
         const char *kind;
         int (*fn)(struct engine *g, const struct store_op *op, struct err *e);
-    } table[] = { { "run-pod", settle_pod }, { "stop-pod", settle_pod }, { "remove-pod", settle_pod }, { "create-container", settle_ctr } };
+    } table[] = { { "run-pod", settle_pod }, { "stop-pod", settle_pod }, { "remove-pod", settle_pod }, { "create-container", settle_ctr },
+                { "start-container", settle_ctr }, { "remove-container", settle_ctr } };
     for (size_t i = 0; i < ARRAY_LEN(table); i++) {
         if (str_eq(op->kind, table[i].kind)) {
             return table[i].fn(g, op, e);
         }
     }
-    return -ENOENT; /* a pull: what arrived is resumed by the next one */
+    return 0; /* a pull: what arrived is resumed by the next one */
 }
 
 static int replay(struct engine *g, struct err *e)
@@ -82,7 +99,7 @@ static int replay(struct engine *g, struct err *e)
         int s = settle(g, op, &le);
         if (s == 0) {
             s = op_finish(g->store, op->id, "interrupted", &le);
-        } else if (s != -EAGAIN && s != -ENOENT) {
+        } else if (s != -EAGAIN) {
             s = op_stage(g->store, op->id, "cleanup", le.text, &le);
         }
         (void)s;
@@ -210,6 +227,10 @@ int engine_recover(struct engine *g, struct err *e)
     sweep(g, store_root_fd(g->store), "pods", sweep_pod);
     sweep(g, store_root_fd(g->store), "containers", sweep_ctr);
     sweep_network(g);
+    r = store_collect_after_crash(g->store, e);
+    if (r < 0) {
+        return r;
+    }
     /* Looking at each container writes down what ended while nobody looked. */
     r = engine_ctr_list(g, &ctrs, e);
     engine_ctrs_done(&ctrs);

@@ -70,7 +70,12 @@ void store_lease_end(struct store *s, uint64_t lease);
 struct store_gc {
     uint64_t blobs, layers, bytes;
 };
-/* Removes blobs and layers that no image, container or lease names; the bytes are free when it returns. ret may be NULL. */
+/*
+ * Removes blobs and layers that no image, container or lease names; the bytes are free when it returns. Takes up what a dead pull,
+ * load or collection left, but for bytes that a new pull can go on with. ret may be NULL.
+ */
 MUST_USE int store_collect(struct store *s, struct store_gc *ret, struct err *e);
+/* The same, if a lease of the dead is there: cheap when not. */
+MUST_USE int store_collect_after_crash(struct store *s, struct err *e);
 /* Also files without rows: dead ingests older than max_age_ns, half-unpacked layers of dead owners, trash. */
 MUST_USE int store_sweep(struct store *s, int64_t max_age_ns, struct store_gc *ret, struct err *e);

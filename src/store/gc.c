@@ -40,29 +40,42 @@ static const struct garbage kinds[] = {
 struct lease {
     uint64_t id;
     struct store_op owner;
-    int64_t expires;
+    int64_t expires, items;
 };
+
+/* What the dead were doing when they died; their leases say it. */
+enum { DEAD_NONE, DEAD_BRINGING, DEAD_COLLECTING };
+enum { RESUME_HOURS = 24 };
+
+static void op_done(void *o)
+{
+    store_op_done(o);
+}
 
 static void lease_done(void *l)
 {
     store_op_done(&((struct lease *)l)->owner);
 }
 
+/* Returns the greatest of DEAD_*. */
 static int drop_dead_leases(struct store *s, struct err *e)
 {
+    int dead = DEAD_NONE;
     static const struct db_col cols[] = {
         { DB_U64, offsetof(struct lease, id) },
         { DB_TEXT, offsetof(struct lease, owner.boot_id) },
         { DB_I32, offsetof(struct lease, owner.owner_pid) },
         { DB_U64, offsetof(struct lease, owner.owner_start) },
         { DB_I64, offsetof(struct lease, expires) },
+        { DB_I64, offsetof(struct lease, items) },
     };
     void *v = NULL;
     size_t n = 0;
     int r;
     {
         CLEANUP_DB_Q struct db_q q = { 0 };
-        r = db_query(s, &q, e, "SELECT id, boot, owner_pid, owner_start, expires FROM leases", "");
+        r = db_query(s, &q, e, "SELECT id, boot, owner_pid, owner_start, expires,"
+                     " (SELECT count(*) FROM lease_items WHERE lease = leases.id) FROM leases", "");
         if (r == 0) {
             r = db_rows(&q, cols, ARRAY_LEN(cols), sizeof(struct lease), &v, &n, lease_done, e);
         }
@@ -71,20 +84,22 @@ static int drop_dead_leases(struct store *s, struct err *e)
     for (size_t i = 0; i < n; i++) {
         if (r == 0 && (leases[i].expires < store_now() || !op_owner_alive(s, &leases[i].owner))) {
             int changed = db_run(s, e, "DELETE FROM leases WHERE id = ?", "i", (int64_t)leases[i].id);
+            int was = leases[i].items > 0 ? DEAD_BRINGING : DEAD_COLLECTING;
+            dead = was > dead ? was : dead;
             r = changed < 0 ? changed : 0;
         }
         lease_done(&leases[i]);
     }
     free(leases);
-    return r;
+    return r < 0 ? r : dead;
 }
 
-static int drop_rows(struct store *s, char **lists[static ARRAY_LEN(kinds)], struct err *e)
+static int drop_rows(struct store *s, char **lists[static ARRAY_LEN(kinds)], int *dead, struct err *e)
 {
     CLEANUP_STORE_TX struct store_tx tx = { 0 };
     int r = store_begin(s, &tx, e);
     if (r == 0) {
-        r = drop_dead_leases(s, e);
+        r = *dead = drop_dead_leases(s, e);
     }
     for (size_t k = 0; r >= 0 && k < ARRAY_LEN(kinds); k++) {
         r = db_strings(s, &lists[k], e, kinds[k].select, "");
@@ -116,18 +131,17 @@ static int trash_one(struct store *s, const struct garbage *k, const char *diges
     return r;
 }
 
-int store_collect(struct store *s, struct store_gc *ret, struct err *e)
+static int collect(struct store *s, struct store_gc *gc, int *dead, struct err *e)
 {
     char **lists[ARRAY_LEN(kinds)] = { 0 };
-    struct store_gc gc = { 0 };
-    int r = drop_rows(s, lists, e);
+    int r = drop_rows(s, lists, dead, e);
     fault_point("gc.rows", NULL);
     for (size_t k = 0; k < ARRAY_LEN(kinds); k++) {
         for (size_t i = 0; r == 0 && lists[k][i]; i++) {
             CLEANUP_STORE_TX struct store_tx tx = { 0 };
             r = store_begin(s, &tx, e);
             if (r == 0) {
-                r = trash_one(s, &kinds[k], lists[k][i], &gc, e);
+                r = trash_one(s, &kinds[k], lists[k][i], gc, e);
             }
             if (r == 0) {
                 r = store_commit(&tx, e);
@@ -135,13 +149,7 @@ int store_collect(struct store *s, struct store_gc *ret, struct err *e)
         }
         strv_free(lists[k]);
     }
-    if (r == 0) {
-        r = store_empty_trash(s, e);
-    }
-    if (r == 0 && ret) {
-        *ret = gc;
-    }
-    return r < 0 ? err_wrap(e, "collect garbage") : 0;
+    return r < 0 ? r : store_empty_trash(s, e);
 }
 
 /* "HEX.tmp-PID-START-N": alive while that process is. */
@@ -192,6 +200,10 @@ static int sweep_entry(struct store *s, const struct garbage *k, int dirfd_, con
         store_measure(s->root_fd, path, &gc->bytes, &inodes);
         return store_trash(s, path, e);
     }
+    /* A blob that came whole before its pull was killed is of use to the next one. */
+    if (max_age_ns > 0 && str_eq(k->kind, "blob") && too_young(dirfd_, name, max_age_ns)) {
+        return 0;
+    }
     return strlen(name) == 64 && digest_valid(digest) ? trash_one(s, k, digest, gc, e) : 0;
 }
 
@@ -222,21 +234,64 @@ static int sweep_folder(struct store *s, const char *folder, const struct garbag
     return r;
 }
 
-int store_sweep(struct store *s, int64_t max_age_ns, struct store_gc *ret, struct err *e)
+/* Under a lease without items, which tells whoever comes after a crash that files without rows may be left. */
+static int sweep(struct store *s, int64_t max_age_ns, bool always, struct store_gc *ret, struct err *e)
 {
     struct store_gc gc = { 0 };
-    int r = store_collect(s, &gc, e);
-    for (size_t k = 0; r == 0 && k < ARRAY_LEN(kinds); k++) {
-        r = sweep_folder(s, kinds[k].folder, &kinds[k], max_age_ns, &gc, e);
+    uint64_t lease = 0;
+    int dead = DEAD_NONE;
+    int r = store_lease_begin(s, 0, &lease, e);
+    r = r < 0 ? r : collect(s, &gc, &dead, e);
+    bool folders = always || dead != DEAD_NONE;
+    int64_t age = dead == DEAD_COLLECTING ? 0 : max_age_ns;
+    for (size_t k = 0; r == 0 && folders && k < ARRAY_LEN(kinds); k++) {
+        r = sweep_folder(s, kinds[k].folder, &kinds[k], age, &gc, e);
     }
-    if (r == 0) {
-        r = sweep_folder(s, "ingest", NULL, max_age_ns, &gc, e);
+    if (r == 0 && folders) {
+        r = sweep_folder(s, "ingest", NULL, age, &gc, e);
     }
-    if (r == 0) {
+    if (r == 0 && folders) {
         r = store_empty_trash(s, e);
     }
+    store_lease_end(s, lease);
     if (r == 0 && ret) {
         *ret = gc;
     }
-    return r;
+    return r < 0 ? err_wrap(e, "collect garbage") : 0;
+}
+
+int store_collect(struct store *s, struct store_gc *ret, struct err *e)
+{
+    return sweep(s, (int64_t)RESUME_HOURS * 3600 * 1000000000, false, ret, e);
+}
+
+int store_sweep(struct store *s, int64_t max_age_ns, struct store_gc *ret, struct err *e)
+{
+    return sweep(s, max_age_ns, true, ret, e);
+}
+
+int store_collect_after_crash(struct store *s, struct err *e)
+{
+    static const struct db_col cols[] = {
+        { DB_TEXT, offsetof(struct store_op, boot_id) },
+        { DB_I32, offsetof(struct store_op, owner_pid) },
+        { DB_U64, offsetof(struct store_op, owner_start) },
+    };
+    void *v = NULL;
+    size_t n = 0;
+    bool dead = false;
+    {
+        CLEANUP_DB_Q struct db_q q = { 0 };
+        int r = db_query(s, &q, e, "SELECT boot, owner_pid, owner_start FROM leases", "");
+        r = r < 0 ? r : db_rows(&q, cols, ARRAY_LEN(cols), sizeof(struct store_op), &v, &n, op_done, e);
+        if (r < 0) {
+            return r;
+        }
+    }
+    struct store_ops owners = { v, n };
+    for (size_t i = 0; i < n; i++) {
+        dead |= !op_owner_alive(s, &owners.v[i]);
+    }
+    store_ops_done(&owners);
+    return dead ? store_collect(s, NULL, e) : 0;
 }

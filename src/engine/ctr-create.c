@@ -174,13 +174,27 @@ static int write_bundle(struct ctr *c, const struct oci_spec *s, struct err *e)
     return r < 0 ? r : write_doc(c->data, "config.json", &oci_spec_type, s, e);
 }
 
-static int make_snapshot(struct ctr *c, struct err *e)
+/* In a user namespace what the container writes belongs to the ids that it is mapped to. */
+static int own_snapshot(const struct pod *p, const char *path, struct err *e)
+{
+    if (!p->spec.userns || p->spec.uid_map.n == 0 || p->spec.gid_map.n == 0) {
+        return 0;
+    }
+    uid_t uid = p->spec.uid_map.v[0].host_id;
+    gid_t gid = p->spec.gid_map.v[0].host_id;
+    return fchownat(AT_FDCWD, path, uid, gid, AT_SYMLINK_NOFOLLOW) < 0 ? err_sys(e, errno, "chown %s", path) : 0;
+}
+
+static int make_snapshot(const struct pod *p, struct ctr *c, struct err *e)
 {
     static const char *const sub[] = { "upper", "work" };
     int r = 0;
     for (size_t i = 0; r == 0 && i < ARRAY_LEN(sub); i++) {
         CLEANUP_FREE char *path = str_printf("%s/%s", c->data, sub[i]);
         r = path ? dir_make_all(AT_FDCWD, path, 0755, e) : err_oom(e);
+        if (r == 0) {
+            r = own_snapshot(p, path, e);
+        }
     }
     return r;
 }
@@ -366,7 +380,7 @@ static int build(struct engine *g, struct pod *p, struct ctr *c, const struct st
     CLEANUP_IMAGE_CONFIG struct image_config ic = { 0 };
     int r = image_config(g->store, img, &ic, e);
     if (r == 0) {
-        r = make_snapshot(c, e);
+        r = make_snapshot(p, c, e);
         fault_point("create.snapshot", NULL);
     }
     c->st.image_name = strdup(c->spec.image ? c->spec.image : img->id);

@@ -7,6 +7,7 @@
 #include "oci/ctr.h"
 #include "oci/netdev.h"
 #include "sys/path.h"
+#include "sys/proc.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -181,6 +182,7 @@ static void join_early(struct ctr *c)
 static _Noreturn void intermediate_main(struct ctr *c)
 {
     struct err e = { 0 };
+    int pidfd = -1;
     int r = oci_cgroup_join_self(c->cgroup);
     if (r < 0) {
         err_sys(&e, -r, "join the cgroup %s", oci_cgroup_text(c->cgroup));
@@ -196,7 +198,7 @@ static _Noreturn void intermediate_main(struct ctr *c)
         err_sys(&e, errno, "become root in the user namespace (are uid and gid 0 mapped?)");
         goto fail;
     }
-    pid_t pid = clone_with((c->new_ns & 0xffffffffu & ~(uint64_t)CLONE_NEWCGROUP) | CLONE_PARENT, false, -1, NULL);
+    pid_t pid = clone_with((c->new_ns & 0xffffffffu & ~(uint64_t)CLONE_NEWCGROUP) | CLONE_PARENT, false, -1, &pidfd);
     if (pid == 0) {
         c->new_ns = (c->new_ns & 0xffffffffu) | c->new_ns >> 32;
         ctr_init_main(c);
@@ -205,7 +207,8 @@ static _Noreturn void intermediate_main(struct ctr *c)
         err_sys(&e, errno, "create the container's namespaces inside of its user namespace");
         goto fail;
     }
-    _exit(sync_send(c->sock[1], SYNC_PID, pid, NULL, -1) < 0);
+    /* The number is that of our own PID namespace, which may be a joined one; the descriptor means the same everywhere. */
+    _exit(sync_send(c->sock[1], SYNC_PID, pid, NULL, pidfd) < 0);
 fail:
     (void)sync_send(c->sock[1], SYNC_ERROR, 0, &e, -1);
     _exit(1);
@@ -239,7 +242,8 @@ static int birth(struct ctr *c, struct oci_created *out, struct err *e)
         return 0;
     }
     struct sync_msg m;
-    int r = sync_recv(c->sock[0], &m, NULL);
+    CLEANUP_FD int pidfd = -1;
+    int r = sync_recv(c->sock[0], &m, &pidfd);
     if (!c->args->reparent) {
         reap(pid);
     }
@@ -250,9 +254,12 @@ static int birth(struct ctr *c, struct oci_created *out, struct err *e)
         *e = m.err;
         return -e->code;
     }
-    out->pid = m.value;
-    out->pidfd = (int)syscall(SYS_pidfd_open, out->pid, 0);
-    return out->pidfd < 0 ? err_sys(e, errno, "pidfd_open %d", (int)out->pid) : 0;
+    r = proc_pidfd_pid(pidfd, &out->pid);
+    if (r < 0) {
+        return err_sys(e, -r, "find the container's init");
+    }
+    out->pidfd = fd_steal(&pidfd);
+    return 0;
 }
 
 static int runtime_hooks(struct ctr *c, const struct oci_created *out, struct err *e)

@@ -78,6 +78,15 @@ int fs_mount_make(const char *type, const char *source, const char *data, uint64
     return 0;
 }
 
+static int overlay_config_upper(int fs, const struct oci_overlay *o)
+{
+    if (o->upper && (fsconfig(fs, FSCONFIG_SET_STRING, "upperdir", o->upper, 0) < 0 ||
+                     fsconfig(fs, FSCONFIG_SET_STRING, "workdir", o->work, 0) < 0)) {
+        return -errno;
+    }
+    return 0;
+}
+
 /* Kernels before 6.5 take one lowerdir= string, of which fsconfig() passes 256 bytes at most: those get mount(2), in the init. */
 static int overlay_config(int fs, const struct oci_overlay *o)
 {
@@ -86,20 +95,84 @@ static int overlay_config(int fs, const struct oci_overlay *o)
             return -errno;
         }
     }
-    if (o->upper && (fsconfig(fs, FSCONFIG_SET_STRING, "upperdir", o->upper, 0) < 0 ||
-                     fsconfig(fs, FSCONFIG_SET_STRING, "workdir", o->work, 0) < 0)) {
-        return -errno;
-    }
-    if (o->upper && o->is_volatile && fsconfig(fs, FSCONFIG_SET_FLAG, "volatile", NULL, 0) < 0) {
-        return -errno;
-    }
-    return fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0 ? -errno : 0;
+    return overlay_config_upper(fs, o);
 }
 
-static int overlay_make(const struct oci_overlay *o, int *ret_fd, struct err *e)
+static int overlay_create(int fs, const struct oci_overlay *o, struct err *e)
+{
+    char why[256];
+    if ((o->upper && o->is_volatile && fsconfig(fs, FSCONFIG_SET_FLAG, "volatile", NULL, 0) < 0) ||
+        fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0) {
+        int saved = errno;
+        fs_log(fs, why, sizeof(why));
+        return err_sys(e, saved, "mount the layers as overlay%s%s", *why ? ": " : "", why);
+    }
+    return 0;
+}
+
+static int overlay_make_plain(int fs, const struct oci_overlay *o, struct err *e)
+{
+    int r = overlay_config(fs, o);
+    return r < 0 ? err_sys(e, -r, "name the layers of the overlay") : overlay_create(fs, o, e);
+}
+
+/* A clone of path's mount that shows, to a user namespace, ids as the namespace numbers them; nothing on disk changes. */
+static int mapped_clone(const char *path, int userns, int *ret_fd, struct err *e)
+{
+    CLEANUP_FD int fd = open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+    struct mount_attr a = { .attr_set = MOUNT_ATTR_IDMAP, .userns_fd = (uint64_t)(unsigned)userns };
+    if (fd < 0) {
+        return err_sys(e, errno, "open layer %s", path);
+    }
+    if (mount_setattr(fd, "", AT_EMPTY_PATH, &a, sizeof(a)) < 0) {
+        return err_sys(e, errno, "map the ids of layer %s", path);
+    }
+    *ret_fd = fd_steal(&fd);
+    return 0;
+}
+
+static int set_layer(int fs, const char *key, int layer, struct err *e)
+{
+    if (fsconfig(fs, FSCONFIG_SET_FD, key, NULL, layer) < 0) {
+        return errno == EINVAL ? err_set(e, ENOSYS, ERR_UNSUPPORTED, "this kernel cannot map the ids of layers; 6.14 or newer can")
+                               : err_sys(e, errno, "%s of the overlay", key);
+    }
+    return 0;
+}
+
+/* A detached mount ends with its descriptor: all of them stay open until the overlay is made. */
+static int overlay_make_mapped(int fs, const struct oci_overlay *o, int userns, struct err *e)
+{
+    size_t n = 0, max = strv_len(o->lowers) + 1;
+    int *fds = calloc(max, sizeof(*fds));
+    int r = fds ? 0 : err_oom(e);
+    for (; r == 0 && n + 1 < max; n += r == 0) {
+        r = mapped_clone(o->lowers[n], userns, &fds[n], e);
+        if (r == 0 && (r = set_layer(fs, "lowerdir+", fds[n], e)) < 0) {
+            fd_close(&fds[n]);
+        }
+    }
+    /* The upper layer is not mapped: overlay itself, as the host's root, could make nothing in it. Its owner is the mapped root. */
+    if (r == 0 && overlay_config_upper(fs, o) < 0) {
+        r = err_sys(e, errno, "name the upper layer of the overlay");
+    }
+    if (r == 0) {
+        r = overlay_create(fs, o, e);
+    }
+    while (n > 0) {
+        fd_close(&fds[--n]);
+    }
+    free(fds);
+    return r;
+}
+
+static int overlay_make(const struct oci_overlay *o, int userns, int *ret_fd, struct err *e)
 {
     /* Overlay wants two layers or an upper one: a single read-only layer is just a bind mount. */
     if (!o->upper && o->lowers[0] && !o->lowers[1]) {
+        if (userns >= 0) {
+            return mapped_clone(o->lowers[0], userns, ret_fd, e);
+        }
         int fd = open_tree(AT_FDCWD, o->lowers[0], OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
         *ret_fd = fd;
         return fd < 0 ? err_sys(e, errno, "open layer %s", o->lowers[0]) : 0;
@@ -108,11 +181,9 @@ static int overlay_make(const struct oci_overlay *o, int *ret_fd, struct err *e)
     if (fs < 0) {
         return err_sys(e, errno, "fsopen overlay");
     }
-    char why[256];
-    int r = overlay_config(fs, o);
+    int r = userns >= 0 ? overlay_make_mapped(fs, o, userns, e) : overlay_make_plain(fs, o, e);
     if (r < 0) {
-        fs_log(fs, why, sizeof(why));
-        return err_sys(e, -r, "mount the layers as overlay%s%s", *why ? ": " : "", why);
+        return r;
     }
     int fd = fsmount(fs, FSMOUNT_CLOEXEC, 0);
     if (fd < 0) {
@@ -125,9 +196,9 @@ static int overlay_make(const struct oci_overlay *o, int *ret_fd, struct err *e)
 int ctr_overlay_open(struct ctr *c, struct err *e)
 {
     if (c->args->overlay) {
-        int r = overlay_make(c->args->overlay, &c->overlay, e);
+        int r = overlay_make(c->args->overlay, c->userns, &c->overlay, e);
         /* EINVAL of an older kernel: the init tries mount(2). */
-        return r == -EINVAL ? 0 : r;
+        return r == -EINVAL && c->userns < 0 ? 0 : r;
     }
     struct stat st;
     if (lstat(c->rootfs, &st) < 0) {

@@ -52,6 +52,25 @@ int proc_pidfd_open(pid_t pid)
     return fd < 0 ? -errno : fd;
 }
 
+int proc_pidfd_pid(int pidfd, pid_t *ret)
+{
+    char path[48], text[1024];
+    snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", pidfd);
+    CLEANUP_FD int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+    if (n <= 0) {
+        return n < 0 ? -errno : -ESRCH;
+    }
+    text[n] = '\0';
+    const char *at = strstr(text, "\nPid:");
+    long pid = at ? strtol(at + 5, NULL, 10) : 0; /* 0: of another namespace; -1: has gone */
+    if (pid <= 0) {
+        return -ESRCH;
+    }
+    *ret = (pid_t)pid;
+    return 0;
+}
+
 int proc_pidfd_kill(int pidfd, int signo)
 {
     return syscall(SYS_pidfd_send_signal, pidfd, signo, NULL, 0) < 0 ? -errno : 0;

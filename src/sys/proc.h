@@ -10,6 +10,8 @@ MUST_USE int proc_start_time(pid_t pid, uint64_t *ret, char *ret_state);
 /* Opens a pidfd for the process that has this number and start time; -ESRCH if it has gone. */
 MUST_USE int proc_open(pid_t pid, uint64_t start_time, int *ret_pidfd);
 int proc_pidfd_open(pid_t pid);
+/* The number that a pidfd's process has where /proc belongs to; -ESRCH when it has gone or is not to be seen from there. */
+MUST_USE int proc_pidfd_pid(int pidfd, pid_t *ret);
 int proc_pidfd_kill(int pidfd, int signo);
 /*
  * Whether a signal reaches the process: it is caught or blocked (then pending), or is SIGKILL or SIGSTOP. The kernel drops others when

@@ -103,6 +103,10 @@ static void test_proc(void **state)
     CHECK_EQ(st, 'R');
     CHECK_EQ(proc_open(getpid(), start, &fd), 0);
     CHECK_EQ(proc_open(getpid(), start + 1, &fd), -ESRCH);
+    pid_t pid = 0;
+    CHECK_EQ(proc_pidfd_pid(fd, &pid), 0);
+    CHECK_EQ(pid, getpid());
+    CHECK_EQ(proc_pidfd_pid(STDIN_FILENO, &pid), -ESRCH);
     CHECK_EQ(proc_hears(getpid(), SIGKILL), true);
     CHECK_EQ(proc_hears(getpid(), SIGUSR2), false);
     signal(SIGUSR2, SIG_IGN);

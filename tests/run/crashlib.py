@@ -41,7 +41,7 @@ class Crash(Tare):
         return set(self("pod", "ls", "-q", "--no-trunc").stdout.split())
 
     def monitors(self):
-        """pod id -> pid"""
+        """pod id -> pids: the monitor itself, and its children before they become something else"""
         found = {}
         for pid in filter(str.isdigit, os.listdir("/proc")):
             try:
@@ -52,8 +52,13 @@ class Crash(Tare):
             except OSError:
                 continue
             if not zombie and argv and argv[0].endswith(b"tare-monitor") and any(a.startswith(self.run_dir.encode() + b"/") for a in argv):
-                found[os.path.basename(next(a for a in argv if a.startswith(self.run_dir.encode() + b"/"))).decode()] = int(pid)
+                pod = os.path.basename(next(a for a in argv if a.startswith(self.run_dir.encode() + b"/"))).decode()
+                found.setdefault(pod, []).append(int(pid))
         return found
+
+    def kill_monitor(self, pod):
+        with open(f"{self.run_dir}/pods/{pod}/mon.pid") as f:
+            os.kill(int(f.read().split()[0]), signal.SIGKILL)
 
     def leases(self):
         top = os.path.join(self.ipam, "t")

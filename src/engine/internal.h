@@ -147,6 +147,7 @@ int signal_number(const char *name);
 MUST_USE int monitor_forget(struct mon *m, const char *id, struct err *e);
 
 /* spec-*.c */
+#define INIT_TARGET "/sbin/tare-init"
 struct spec_in {
     struct engine *g;
     const struct pod *pod;

@@ -202,7 +202,14 @@ static int set_process(const struct spec_in *in, struct oci_spec *o, struct err 
     }
     const char *cwd = !str_empty(s->working_dir) ? s->working_dir : in->image && !str_empty(in->image->config.working_dir) ? in->image->config.working_dir : "/";
     p->terminal = s->tty;
-    p->args = strv_copy(st->args);
+    if (s->init && strv_push(&p->args, INIT_TARGET) < 0) {
+        return err_oom(e);
+    }
+    for (size_t i = 0; st->args && st->args[i]; i++) {
+        if (strv_push(&p->args, st->args[i]) < 0) {
+            return err_oom(e);
+        }
+    }
     p->cwd = strdup(cwd);
     p->user.uid = st->uid;
     p->user.gid = st->gid;

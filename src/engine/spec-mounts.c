@@ -131,6 +131,17 @@ static int one(const struct spec_in *in, struct oci_spec *o, size_t i, struct er
     return put(o, m->target, "bind", m->kind == ENGINE_MOUNT_VOLUME ? in->volume_paths[i] : m->source, buf_str(&opt), e);
 }
 
+/* --init: our tiny process 1, which lies beside the monitor. */
+static int init_program(const struct spec_in *in, struct oci_spec *o, struct err *e)
+{
+    const char *monitor = in->g->monitor_path, *slash = strrchr(monitor, '/');
+    CLEANUP_FREE char *path = slash ? str_printf("%.*s/tare-init", (int)(slash - monitor), monitor) : NULL;
+    if (!path || access(path, X_OK) < 0) {
+        return err_set(e, ENOENT, ERR_NOT_FOUND, "--init: tare-init is not installed beside %s", monitor);
+    }
+    return put(o, INIT_TARGET, "bind", path, "bind,ro,rprivate,nosuid,nodev", e);
+}
+
 int spec_mounts(const struct spec_in *in, struct oci_spec *o, struct err *e)
 {
     int r = usual(in, o, e);
@@ -139,6 +150,9 @@ int spec_mounts(const struct spec_in *in, struct oci_spec *o, struct err *e)
     }
     for (size_t i = 0; r == 0 && in->image_volumes && in->image_volumes[i]; i++) {
         r = put(o, in->image_volumes[i], "bind", in->image_volume_paths[i], "rbind,rprivate", e);
+    }
+    if (r == 0 && in->ctr->spec.init) {
+        r = init_program(in, o, e);
     }
     for (size_t i = 0; r == 0 && i < in->ctr->spec.mounts.n; i++) {
         r = one(in, o, i, e);

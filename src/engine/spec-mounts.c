@@ -117,7 +117,7 @@ static int one(const struct spec_in *in, struct oci_spec *o, size_t i, struct er
         return r;
     }
     /* What is mounted in there shows on the host only if the container's mounts are no slaves of its. */
-    if (str_ends(m->propagation, "shared") && !o->linux->rootfs_propagation && !(o->linux->rootfs_propagation = strdup("rshared"))) {
+    if (m->propagation && str_ends(m->propagation, "shared") && !o->linux->rootfs_propagation && !(o->linux->rootfs_propagation = strdup("rshared"))) {
         return err_oom(e);
     }
     buf_addf(&opt, "rbind,%s%s", str_empty(m->propagation) ? "rprivate" : m->propagation,

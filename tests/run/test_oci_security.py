@@ -328,9 +328,9 @@ def test_user_namespace(oci):
     def edit(c):
         c["linux"]["namespaces"].append({"type": "user"})
         c["linux"]["uidMappings"] = c["linux"]["gidMappings"] = [{"containerID": 0, "hostID": 100000, "size": 65536}]
-        c["process"]["rlimits"] = [{"type": "RLIMIT_NOFILE", "soft": 10, "hard": 20}]
+        c["process"]["rlimits"] = [{"type": "RLIMIT_NOFILE", "soft": 20, "hard": 40}]
     r = oci.run("sh", "-c", "id -u; ulimit -n; echo x >/dev/null && tr -s ' ' </proc/self/uid_map", edit=edit)
-    assert r.stdout == "0\n10\n 0 100000 65536\n"
+    assert r.stdout == "0\n20\n 0 100000 65536\n"
     cid = oci.up(edit=edit)
     assert os.stat(f"/proc/{oci.state(cid)['pid']}").st_uid == 100000
     assert oci("exec", cid, "id", "-u").stdout == "0\n"

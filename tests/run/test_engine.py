@@ -91,3 +91,14 @@ def test_restart_policy(tare):
         time.sleep(0.1)
     time.sleep(0.5)
     assert tare("logs", cid).stdout.split() == ["x"] * 3
+
+
+def test_init_reaps_and_passes_on(tare_env, busybox_archive):
+    tare_env("load", "-i", busybox_archive)
+    r = tare_env("run", "--rm", "--init", "--network", "none", "busybox", "sh", "-c",
+                 "(sleep 0.2 &); sleep 0.5; ps -o pid,stat,args; exit 5", check=False)
+    assert r.returncode == 5
+    assert "/sbin/tare-init" in r.stdout.splitlines()[1]
+    assert " Z" not in r.stdout        # the orphan was reaped
+    r = tare_env("run", "--rm", "--init", "--network", "none", "busybox", "nothing-of-that-name", check=False)
+    assert r.returncode == 127

@@ -1,24 +1,20 @@
 """Interleaved measuring: each round runs every subject once, so that a drift of the machine meets all of them alike."""
 import os
-import resource
 import statistics
 import subprocess
+import sys
 import time
+
+MEASURE = os.path.join(os.path.abspath(sys.argv[1] if len(sys.argv) > 1 else "build"), "bench", "measure")
 
 
 def once(argv, env=None):
     """(wall ms, CPU ms of the process and its reaped children, page faults, peak RSS in KiB)"""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    t = time.monotonic()
-    p = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=env)
-    _, status, usage = os.wait4(p.pid, 0)
-    wall = (time.monotonic() - t) * 1000
-    p.returncode = os.waitstatus_to_exitcode(status)
+    p = subprocess.run([MEASURE, *argv], stdin=subprocess.DEVNULL, capture_output=True, env=env)
     if p.returncode != 0:
-        raise SystemExit(f"{' '.join(argv)}: exit {p.returncode}: {p.stderr.read().decode()[:500]}")
-    p.stderr.close()
-    del before
-    return wall, (usage.ru_utime + usage.ru_stime) * 1000, usage.ru_minflt, usage.ru_maxrss
+        raise SystemExit(f"{' '.join(argv)}: exit {p.returncode}: {p.stderr.decode()[:500]}")
+    wall, cpu, faults, rss = map(int, p.stdout.split())
+    return wall / 1000, cpu / 1000, faults, rss
 
 
 def interleave(subjects, rounds, gap=0.0):

@@ -71,7 +71,7 @@ def count_syscalls(argv):
 def main():
     enter_namespace()
     build, rounds = os.path.abspath(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 30
-    subprocess.run(["ninja", "-C", build, "bench/floor-run", "bench/profile"], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(["ninja", "-C", build, "bench/floor-run", "bench/measure", "bench/profile"], check=True, stdout=subprocess.DEVNULL)
     profile = json.loads(subprocess.run([f"{build}/bench/profile"], capture_output=True, check=True).stdout)
     runtimes = {"tare-oci": f"{build}/bin/tare-oci"}
     for name in ("crun", "runc"):

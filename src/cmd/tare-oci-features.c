@@ -2,10 +2,12 @@
 #include "cmd/tare-oci.h"
 
 #include "oci/features.h"
+#include "oci/process.h"
 
 #include <errno.h>
 #include <seccomp.h>
-#include <sys/capability.h>
+#include <stdio.h>
+#include <sys/prctl.h>
 
 static int add_strings(json_t *to, const char *name, const char *const *v)
 {
@@ -29,15 +31,12 @@ static int add_mount_options(json_t *to)
 static int add_capabilities(json_t *to)
 {
     json_t *list = json_array();
-    for (int i = 0; i < cap_max_bits(); i++) {
-        char *name = cap_to_name((cap_value_t)i);
-        for (char *c = name; c && *c; c++) {
-            *c = (char)(*c >= 'a' && *c <= 'z' ? *c - 'a' + 'A' : *c);
-        }
-        if (name && name[0] == 'C') { /* a number: newer than the library */
-            json_array_append_new(list, json_string(name));
-        }
-        cap_free(name);
+    size_t n;
+    const char *const *names = caps_names(&n);
+    for (size_t i = 0; i < n && prctl(PR_CAPBSET_READ, i, 0, 0, 0) >= 0; i++) {
+        char name[48];
+        snprintf(name, sizeof(name), "CAP_%s", names[i]);
+        json_array_append_new(list, json_string(name));
     }
     return json_object_set_new(to, "capabilities", list);
 }

@@ -79,8 +79,10 @@ int caps_apply(const struct oci_capabilities *c, struct err *e)
         return err_sys(e, errno, "process.capabilities: set");
     }
     uint64_t ambient = c ? set_of(c->ambient) : 0;
-    /* Keeping capabilities over the change of uid may have left some there. */
-    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+    /* Of what was there before only what is inheritable is left: the kernel keeps the ambient set within that. */
+    if (inheritable) {
+        prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+    }
     for (unsigned i = 0; ambient && i < 64; i++) {
         if ((ambient & (1ull << i)) && prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, i, 0, 0) < 0 && errno != EPERM) {
             return err_sys(e, errno, "process.capabilities.ambient: %s", names[i < ARRAY_LEN(names) ? i : 0]);

@@ -369,15 +369,32 @@ static void undo(struct ctr *c, struct oci_created *out)
     *out = (struct oci_created){ .pidfd = -1, .start_fd = -1, .report_fd = -1 };
 }
 
+/* gmtime() of the C library reads the time zone's file first. Days are counted in eras of 400 years that begin on a 1st of March. */
+static void utc_of(time_t now, struct tm *ret)
+{
+    int secs = (int)(now % 86400);
+    int days = (int)(now / 86400) + 719468;
+    int era = days / 146097, of_era = days % 146097;
+    int year = (of_era - of_era / 1460 + of_era / 36524 - of_era / 146096) / 365;
+    int of_year = of_era - (365 * year + year / 4 - year / 100);
+    int month = (5 * of_year + 2) / 153; /* 0: March */
+    ret->tm_mday = of_year - (153 * month + 2) / 5 + 1;
+    ret->tm_mon = month < 10 ? month + 3 : month - 9;
+    ret->tm_year = year + era * 400 + (ret->tm_mon <= 2);
+    ret->tm_hour = secs / 3600;
+    ret->tm_min = secs / 60 % 60;
+    ret->tm_sec = secs % 60;
+}
+
 static int state_keep(struct ctr *c, const struct oci_created *out, struct err *e)
 {
-    char stamp[64], day[32];
+    char stamp[96];
     struct timespec now;
-    struct tm tm;
+    struct tm tm = { 0 };
     clock_gettime(CLOCK_REALTIME, &now);
-    gmtime_r(&now.tv_sec, &tm);
-    strftime(day, sizeof(day), "%Y-%m-%dT%H:%M:%S", &tm);
-    snprintf(stamp, sizeof(stamp), "%s.%09ldZ", day, now.tv_nsec);
+    utc_of(now.tv_sec, &tm);
+    snprintf(stamp, sizeof(stamp), "%04d-%02d-%02dT%02d:%02d:%02d.%09ldZ", tm.tm_year, tm.tm_mon, tm.tm_mday, tm.tm_hour, tm.tm_min,
+             tm.tm_sec, now.tv_nsec);
     struct oci_container k = { .pid = out->pid,
                                .start_time = process_start_time(out->pid, NULL),
                                .created = stamp,

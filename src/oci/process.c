@@ -360,7 +360,9 @@ int process_credentials(const struct proc_ctx *c, struct err *e)
     if (r == 0) {
         r = caps_bound(p->capabilities, e);
     }
-    if (r == 0 && prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0) {
+    /* Who stays root loses nothing by the change of ids. */
+    bool keep = p->user.uid != 0;
+    if (r == 0 && keep && prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0) {
         r = err_sys(e, errno, "keep capabilities");
     }
     /* As root first, so that a folder that only root may enter still works when it is the user's: then as the user. */
@@ -368,7 +370,7 @@ int process_credentials(const struct proc_ctx *c, struct err *e)
     if (r == 0) {
         r = ids_set(&p->user, e);
     }
-    if (r == 0 && prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) < 0) {
+    if (r == 0 && keep && prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) < 0) {
         r = err_sys(e, errno, "keep capabilities");
     }
     if (r == 0) {

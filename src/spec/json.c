@@ -2,6 +2,7 @@
 #include "spec/json.h"
 
 #include <errno.h>
+#include <sys/auxv.h>
 
 /* Where decoding stands, for error messages: a chain of names on the stack. */
 struct where {
@@ -412,6 +413,13 @@ int json_parse(const struct json_type *type, const char *text, size_t len, void 
         return err_set(e, EFBIG, ERR_INVALID, "JSON of %zu bytes exceeds %d", len, JSON_TEXT_MAX);
     }
     json_error_t je;
+    /* The 16 random bytes that the kernel gives each program: jansson itself would open /dev/urandom. Only the first call counts. */
+    const void *random = (const void *)getauxval(AT_RANDOM);
+    if (random) {
+        size_t seed;
+        memcpy(&seed, random, sizeof(seed));
+        json_object_seed(seed);
+    }
     json_t *v = json_loadb(text, len, JSON_REJECT_DUPLICATES, &je);
     if (!v) {
         return err_set(e, EINVAL, ERR_INVALID, "line %d column %d: %s", je.line, je.column, je.text);

@@ -35,7 +35,21 @@ int cgroup_dir(const struct oci_cgroup *cg, const char *controller, bool *ret_v2
 {
     const struct cg_hierarchy *h = cg_machine_find(&cg->machine, controller);
     *ret_v2 = h && h->v2;
-    return h ? cg->dir[h - cg->machine.h] : -1;
+    return h ? cgroup_folder(cg, (size_t)(h - cg->machine.h)) : -1;
+}
+
+static char *full_path(const struct oci_cgroup *cg, size_t i, const char *file)
+{
+    return str_printf("%s%s%s", cg->machine.h[i].mount, cg->path, file);
+}
+
+int cgroup_folder(const struct oci_cgroup *cg, size_t i)
+{
+    if (cg->has[i] && cg->dirs->fd[i] < 0) {
+        CLEANUP_FREE char *full = full_path(cg, i, "");
+        cg->dirs->fd[i] = full ? open(full, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    }
+    return cg->has[i] ? cg->dirs->fd[i] : -1;
 }
 
 const char *oci_cgroup_text(const struct oci_cgroup *cg)
@@ -48,10 +62,10 @@ void oci_cgroup_free(struct oci_cgroup *cg)
     if (!cg) {
         return;
     }
-    for (size_t i = 0; i < cg->machine.n; i++) {
-        fd_close(&cg->dir[i]);
-        fd_close(&cg->tasks[i]);
+    for (size_t i = 0; cg->dirs && i < cg->machine.n; i++) {
+        fd_close(&cg->dirs->fd[i]);
     }
+    free(cg->dirs);
     systemd_helper_release(cg);
     cg_machine_done(&cg->machine);
     free(cg->text);
@@ -67,11 +81,10 @@ static int cgroup_new(const char *text, struct oci_cgroup **ret, struct err *e)
         return err_oom(e);
     }
     cg->keep = cg->helper = -1;
-    if (!(cg->text = strdup(text))) {
+    if (!(cg->text = strdup(text)) || !(cg->dirs = malloc(sizeof(*cg->dirs)))) {
         return err_oom(e);
     }
-    memset(cg->dir, 0xff, sizeof(cg->dir));
-    memset(cg->tasks, 0xff, sizeof(cg->tasks));
+    memset(cg->dirs, 0xff, sizeof(*cg->dirs)); /* all -1 */
     cg->tolerant = geteuid() != 0;
     int r = cg_machine_read(&cg->machine, e);
     if (r == 0) {
@@ -150,7 +163,7 @@ static int step_down(const struct cg_hierarchy *h, int parent, const char *name,
     return fd;
 }
 
-static int folders_make(struct oci_cgroup *cg, size_t i, struct err *e)
+static int walk_down(struct oci_cgroup *cg, size_t i, struct err *e)
 {
     const struct cg_hierarchy *h = &cg->machine.h[i];
     CLEANUP_FD int dir = open(h->mount, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -172,9 +185,45 @@ static int folders_make(struct oci_cgroup *cg, size_t i, struct err *e)
     free(copy);
     if (r == 0) {
         cg->made[i] = made;
-        cg->dir[i] = fd_steal(&dir);
-        cg->tasks[i] = h->v2 ? -1 : openat(cg->dir[i], "tasks", O_WRONLY | O_CLOEXEC);
+        cg->dirs->fd[i] = fd_steal(&dir);
     }
+    return r;
+}
+
+/* As copy_value() from the parent of the folder, by name. */
+static int inherit_value(const char *folder, const char *file, struct err *e)
+{
+    const char *slash = strrchr(folder, '/');
+    CLEANUP_FREE char *from = str_printf("%.*s/%s", (int)(slash - folder), folder, file);
+    CLEANUP_FREE char *to = str_printf("%s/%s", folder, file);
+    CLEANUP_FD int fd = from && to ? open(from, O_RDONLY | O_CLOEXEC) : -1;
+    char value[4096];
+    ssize_t n = fd < 0 ? -1 : read(fd, value, sizeof(value));
+    return n < 2 ? 0 : file_write(AT_FDCWD, to, value, (size_t)n, e);
+}
+
+/* Mostly all but the last folder is there, so that is asked for first, by its whole name. v2 has to be switched on at every step. */
+static int folders_make(struct oci_cgroup *cg, size_t i, struct err *e)
+{
+    const struct cg_hierarchy *h = &cg->machine.h[i];
+    CLEANUP_FREE char *full = full_path(cg, i, "");
+    int r = 0;
+    if (!full) {
+        return err_oom(e);
+    }
+    size_t len = strlen(full);
+    while (len > 1 && full[len - 1] == '/') {
+        full[--len] = '\0';
+    }
+    cg->made[i] = !h->v2 && mkdir(full, 0755) == 0;
+    if (cg->made[i] && cg_list_has(h->controllers, "cpuset")) {
+        struct err ignored;
+        (void)!inherit_value(full, "cpuset.cpus", &ignored);
+        (void)!inherit_value(full, "cpuset.mems", &ignored);
+    } else if (!cg->made[i] && (h->v2 || errno != EEXIST)) {
+        r = walk_down(cg, i, e);
+    }
+    cg->has[i] = r == 0;
     return r;
 }
 
@@ -183,10 +232,11 @@ static int check_unused(const struct oci_cgroup *cg, struct err *e)
 {
     for (size_t i = 0; i < cg->machine.n; i++) {
         char byte;
-        if (cg->dir[i] < 0 || cg->made[i]) {
+        if (!cg->has[i] || cg->made[i]) {
             continue;
         }
-        CLEANUP_FD int fd = openat(cg->dir[i], "cgroup.procs", O_RDONLY | O_CLOEXEC);
+        CLEANUP_FREE char *procs = full_path(cg, i, "/cgroup.procs");
+        CLEANUP_FD int fd = procs ? open(procs, O_RDONLY | O_CLOEXEC) : -1;
         if (fd >= 0 && read(fd, &byte, 1) == 1) {
             return err_set(e, EEXIST, ERR_EXISTS, "linux.cgroupsPath: cgroup %s has processes in it already", cg->path);
         }
@@ -263,8 +313,8 @@ int oci_cgroup_create(const char *cgroups_path, const char *id, bool systemd, co
         r = check_unused(cg, e);
     }
     for (size_t i = 0; r < 0 && i < cg->machine.n; i++) {
-        if (cg->made[i] && cg->dir[i] >= 0) {
-            CLEANUP_FREE char *full = str_printf("%s%s", cg->machine.h[i].mount, cg->path);
+        if (cg->made[i] && cg->has[i]) {
+            CLEANUP_FREE char *full = full_path(cg, i, "");
             (void)!(full && rmdir(full));
         }
     }
@@ -272,22 +322,6 @@ int oci_cgroup_create(const char *cgroups_path, const char *id, bool systemd, co
         *ret = PTR_STEAL(cg);
     }
     return r;
-}
-
-static int dirs_open(struct oci_cgroup *cg)
-{
-    for (size_t i = 0; i < cg->machine.n; i++) {
-        if (!is_ours(&cg->machine.h[i])) {
-            continue;
-        }
-        CLEANUP_FREE char *full = str_printf("%s%s", cg->machine.h[i].mount, cg->path);
-        if (!full) {
-            return -ENOMEM;
-        }
-        cg->dir[i] = open(full, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        cg->tasks[i] = cg->dir[i] < 0 || cg->machine.h[i].v2 ? -1 : openat(cg->dir[i], "tasks", O_WRONLY | O_CLOEXEC);
-    }
-    return 0;
 }
 
 int oci_cgroup_open(const char *text, struct oci_cgroup **ret, struct err *e)
@@ -303,8 +337,8 @@ int oci_cgroup_open(const char *text, struct oci_cgroup **ret, struct err *e)
     if (r < 0) {
         return r;
     }
-    if (dirs_open(cg) < 0) {
-        return err_oom(e);
+    for (size_t i = 0; i < cg->machine.n; i++) {
+        cg->has[i] = is_ours(&cg->machine.h[i]);
     }
     *ret = PTR_STEAL(cg);
     return 0;
@@ -313,17 +347,16 @@ int oci_cgroup_open(const char *text, struct oci_cgroup **ret, struct err *e)
 static int sub_enter(struct oci_cgroup *cg, size_t i, const char *child, struct err *e)
 {
     bool made;
-    if (cg->dir[i] < 0) {
+    int parent = cgroup_folder(cg, i);
+    if (parent < 0) {
         return 0;
     }
-    int fd = step_down(&cg->machine.h[i], cg->dir[i], child, &made);
+    int fd = step_down(&cg->machine.h[i], parent, child, &made);
     if (fd < 0) {
         return err_sys(e, -fd, "create cgroup %s/%s", cg->path, child);
     }
-    fd_close(&cg->dir[i]);
-    fd_close(&cg->tasks[i]);
-    cg->dir[i] = fd;
-    cg->tasks[i] = cg->machine.h[i].v2 ? -1 : openat(fd, "tasks", O_WRONLY | O_CLOEXEC);
+    fd_close(&cg->dirs->fd[i]);
+    cg->dirs->fd[i] = fd;
     return 0;
 }
 
@@ -369,7 +402,7 @@ int oci_cgroup_clone_fd(const struct oci_cgroup *cg)
 {
     for (size_t i = 0; i < cg->machine.n; i++) {
         if (cg->machine.h[i].v2) {
-            return cg->dir[i];
+            return cgroup_folder(cg, i);
         }
     }
     return -1;
@@ -381,7 +414,16 @@ int oci_cgroup_join_self(const struct oci_cgroup *cg)
         close(cg->keep); /* our copy: the helper goes when the parent closes its own */
     }
     for (size_t i = 0; i < cg->machine.n; i++) {
-        if (cg->tasks[i] >= 0 && write(cg->tasks[i], "0", 1) < 0 && !cg->tolerant) {
+        if (!cg->has[i] || cg->machine.h[i].v2) {
+            continue;
+        }
+        CLEANUP_FREE char *tasks = full_path(cg, i, "/tasks");
+        /* Closed with all others before the exec: eight calls less here. */
+        int fd = tasks ? open(tasks, O_WRONLY | O_CLOEXEC) : -1;
+        if (fd < 0 && errno == ENOENT) {
+            continue; /* an exec: the container was never in this hierarchy */
+        }
+        if ((fd < 0 || write(fd, "0", 1) < 0) && !cg->tolerant) {
             return -errno;
         }
     }
@@ -391,8 +433,9 @@ int oci_cgroup_join_self(const struct oci_cgroup *cg)
 int oci_cgroup_attach(const struct oci_cgroup *cg, pid_t pid, struct err *e)
 {
     for (size_t i = 0; i < cg->machine.n; i++) {
-        if (cg->dir[i] >= 0) {
-            int r = cgroup_write_i64(cg, cg->dir[i], "cgroup.procs", pid, e);
+        int dir = cgroup_folder(cg, i);
+        if (dir >= 0) {
+            int r = cgroup_write_i64(cg, dir, "cgroup.procs", pid, e);
             if (r < 0) {
                 return r;
             }
@@ -406,7 +449,7 @@ static int any_dir(const struct oci_cgroup *cg)
 {
     int fd = oci_cgroup_clone_fd(cg);
     for (size_t i = 0; fd < 0 && i < cg->machine.n; i++) {
-        fd = cg->dir[i];
+        fd = cgroup_folder(cg, i);
     }
     return fd;
 }
@@ -561,16 +604,32 @@ static int remove_tree(int parent, const char *name, int depth)
     return unlinkat(parent, name, AT_REMOVEDIR) == 0 || errno == ENOENT ? 0 : -errno;
 }
 
+bool cgroup_remove_empty(const struct oci_cgroup *cg)
+{
+    /* In the order of any_dir(): where that one is empty, oci_cgroup_kill() would find nobody. */
+    for (int v2 = 1; v2 >= 0; v2--) {
+        for (size_t i = 0; i < cg->machine.n; i++) {
+            CLEANUP_FREE char *full = cg->has[i] && cg->machine.h[i].v2 == (v2 == 1) ? full_path(cg, i, "") : NULL;
+            if (full && rmdir(full) == 0) {
+                return true;
+            }
+            if (full && errno != ENOENT) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
 int oci_cgroup_destroy(struct oci_cgroup *cg, struct err *e)
 {
     int result = 0;
     for (size_t i = 0; i < cg->machine.n; i++) {
-        if (cg->dir[i] < 0) {
+        if (!cg->has[i]) {
             continue;
         }
-        CLEANUP_FREE char *full = str_printf("%s%s", cg->machine.h[i].mount, cg->path);
-        fd_close(&cg->dir[i]);
-        fd_close(&cg->tasks[i]);
+        CLEANUP_FREE char *full = full_path(cg, i, "");
+        fd_close(&cg->dirs->fd[i]);
         int r = full ? -EBUSY : -ENOMEM;
         /* What was just killed needs a moment to leave. */
         for (long us = 0; r == -EBUSY && us <= 512000; us = us ? us * 2 : 250) {
@@ -579,6 +638,10 @@ int oci_cgroup_destroy(struct oci_cgroup *cg, struct err *e)
             }
             r = remove_tree(AT_FDCWD, full, 0);
         }
+        if (r < 0 && r != -EBUSY && full && access(full, F_OK) < 0 && errno == ENOENT) {
+            r = 0; /* a hierarchy that cannot be written says so first, even if there is nothing */
+        }
+        cg->has[i] = r < 0;
         if (r < 0) {
             result = err_sys(e, -r, "remove cgroup %s", full ?: cg->path);
         }

@@ -6,9 +6,11 @@
 
 struct oci_cgroup {
     struct cg_machine machine;
-    int dir[CG_HIERARCHIES_MAX];   /* the container's folder in each hierarchy, -1: none there */
-    int tasks[CG_HIERARCHIES_MAX]; /* v1: its tasks file, open for writing */
+    bool has[CG_HIERARCHIES_MAX];  /* there is a folder of the container in that hierarchy, or may be */
     bool made[CG_HIERARCHIES_MAX]; /* by us, now */
+    struct cgroup_dirs {
+        int fd[CG_HIERARCHIES_MAX]; /* the folder once somebody has asked for it, -1 */
+    } *dirs;
     char *text, *path;
     char *unit;    /* systemd's scope, NULL: made by ourselves */
     int keep;      /* held open while tare-systemd-helper has to stay in the scope, -1 */
@@ -16,6 +18,10 @@ struct oci_cgroup {
     bool tolerant; /* without privilege limits are set where the kernel lets us */
 };
 
+/* The container's folder in hierarchy i, opened at the first call; -1: none there. Owned by cg. */
+int cgroup_folder(const struct oci_cgroup *cg, size_t i);
+/* Removes it where nobody is in it, without a look at the processes. False: somebody may be. */
+bool cgroup_remove_empty(const struct oci_cgroup *cg);
 /* Folder of the hierarchy that has that v1 controller (or of v2 when it is the one there), -1 if there is none. */
 int cgroup_dir(const struct oci_cgroup *cg, const char *controller, bool *ret_v2);
 MUST_USE int cgroup_write(const struct oci_cgroup *cg, int dir, const char *file, const char *value, struct err *e);

@@ -71,7 +71,7 @@ static int mount_v1(struct ctr *c, const struct oci_mount *m, uint64_t attr, str
         const char *name = cg->machine.h[i].v2 ? "unified" : cg->machine.h[i].controllers;
         CLEANUP_FD int mnt = -1;
         CLEANUP_FREE char *path = str_printf("%s/%s", m->destination, name);
-        if (cg->dir[i] < 0) {
+        if (!cg->has[i]) {
             continue;
         }
         if (!path || mkdirat(tmpfs, name, 0755) < 0 || v1_links(tmpfs, name) < 0) {
@@ -102,7 +102,7 @@ int ctr_mount_cgroup(struct ctr *c, const struct oci_mount *m, const struct moun
     for (size_t i = 0; i < cg->machine.n; i++) {
         if (cg->machine.h[i].v2) {
             CLEANUP_FD int mnt = -1;
-            int r = cg->dir[i] < 0 ? err_set(e, ENOENT, ERR_UNSUPPORTED, "the container has no cgroup in the v2 hierarchy")
+            int r = !cg->has[i] ? err_set(e, ENOENT, ERR_UNSUPPORTED, "the container has no cgroup in the v2 hierarchy")
                                    : hierarchy_mount(c, i, f->attr_set, &mnt, e);
             return r < 0 ? r : mount_attach(c, mnt, m->destination, true, e);
         }

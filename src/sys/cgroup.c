@@ -29,7 +29,6 @@ void cg_machine_done(struct cg_machine *m)
     for (size_t i = 0; i < m->n; i++) {
         free(m->h[i].mount);
         free(m->h[i].controllers);
-        free(m->h[i].self);
     }
     m->n = 0;
 }
@@ -68,7 +67,7 @@ static int add(struct cg_machine *m, const char *mount, const char *controllers,
         return -E2BIG;
     }
     struct cg_hierarchy *h = &m->h[m->n];
-    *h = (struct cg_hierarchy){ strdup(mount), strdup(controllers), NULL, v2 };
+    *h = (struct cg_hierarchy){ strdup(mount), strdup(controllers), v2 };
     m->n++;
     return h->mount && h->controllers ? 0 : -ENOMEM;
 }
@@ -169,17 +168,7 @@ static char *self_line(char *text, const struct cg_hierarchy *h)
 int cg_machine_read(struct cg_machine *ret, struct err *e)
 {
     struct cg_machine m = { 0 };
-    CLEANUP_BUF struct buf b = { 0 };
     int r = mounts_read(&m, e);
-    if (r == 0) {
-        r = file_read(AT_FDCWD, "/proc/self/cgroup", 1 << 20, &b, e);
-    }
-    for (size_t i = 0; r == 0 && i < m.n; i++) {
-        m.h[i].self = self_line(b.data, &m.h[i]);
-        if (!m.h[i].self && !(m.h[i].self = strdup("/"))) {
-            r = err_oom(e);
-        }
-    }
     if (r < 0) {
         cg_machine_done(&m);
         return r;

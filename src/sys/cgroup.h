@@ -1,5 +1,5 @@
 /*
- * sys/cgroup.h: which cgroup hierarchies the machine has and where this process is in each. v2 alone ("unified"), v1, or both
+ * sys/cgroup.h: which cgroup hierarchies the machine has. v2 alone ("unified"), v1, or both
  * ("hybrid": v1 controllers beside a v2 tree that has few or none, but cgroup.kill and friends).
  */
 #pragma once
@@ -11,7 +11,6 @@ enum { CG_HIERARCHIES_MAX = 20 };
 struct cg_hierarchy {
     char *mount;       /* "/sys/fs/cgroup/memory" */
     char *controllers; /* "cpu,cpuacct"; "" of v2; "name=systemd" of a named one */
-    char *self;        /* path of this process in it, "/" … */
     bool v2;
 };
 

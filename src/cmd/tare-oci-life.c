@@ -90,14 +90,6 @@ static int spec_load(const char *bundle, struct oci_spec **ret, char **ret_text,
     return r;
 }
 
-static int root_make(const struct rt *g, struct err *e)
-{
-    if (mkdir(g->root, 0711) == 0 || errno == EEXIST) {
-        return 0;
-    }
-    return errno == ENOENT ? dir_make_all(AT_FDCWD, g->root, 0711, e) : err_sys(e, errno, "create folder %s", g->root);
-}
-
 /* --preserve-fds names descriptors that have to be there, or the program would find others of ours in their place. */
 static int check_fds(uint32_t n, struct err *e)
 {
@@ -125,6 +117,7 @@ struct creation {
     int console, pidfd_socket, ours, master;
     char *bundle, *cache, *text;
     struct oci_spec *spec;
+    struct oci_create_args args;
 };
 
 static void creation_done(struct creation *c)
@@ -169,20 +162,19 @@ static int console_prepare(struct creation *c, const struct rt_create_args *a, b
     return r;
 }
 
-static int create(const struct rt *g, const struct rt_create_args *a, const char *id, bool foreground, struct creation *c,
-                  struct err *e)
+static int create(const struct rt *g, const struct rt_create_args *a, const char *id, bool starts, struct creation *c, struct err *e)
 {
+    bool foreground = starts && !a->detach;
     int r = oci_id_check(id, e);
     if (r < 0 || (r = bundle_path(a->bundle, &c->bundle, e)) < 0 || (r = spec_load(c->bundle, &c->spec, &c->text, e)) < 0 ||
-        (r = console_prepare(c, a, foreground, e)) < 0 || (r = check_fds(a->preserve_fds, e)) < 0 ||
-        (r = root_make(g, e)) < 0) {
+        (r = console_prepare(c, a, foreground, e)) < 0 || (r = check_fds(a->preserve_fds, e)) < 0) {
         return r;
     }
     if (a->pidfd_socket && (r = rt_connect(a->pidfd_socket, &c->pidfd_socket, e)) < 0) {
         return r;
     }
     c->cache = rt_seccomp_cache(g);
-    const struct oci_create_args args = {
+    c->args = (struct oci_create_args){
         .id = id,
         .bundle = c->bundle,
         .spec = c->spec,
@@ -198,8 +190,9 @@ static int create(const struct rt *g, const struct rt_create_args *a, const char
         .no_new_keyring = a->no_new_keyring,
         .systemd_cgroup = g->systemd_cgroup,
         .seccomp_cache = c->cache,
+        .start_here = starts,
     };
-    r = oci_create(&args, &c->made, e);
+    r = oci_create(&c->args, &c->made, e);
     if (r == 0 && c->ours >= 0) {
         r = rt_console_take(c->ours, &c->master, e);
     }
@@ -250,12 +243,12 @@ int rt_run(void *globals, void *args, int argc, char **argv)
     if (!a->detach && !a->no_subreaper) {
         prctl(PR_SET_CHILD_SUBREAPER, 1); /* only so that orphans are reaped early */
     }
-    int r = create(g, a, argv[0], !a->detach, &c, &e);
+    int r = create(g, a, argv[0], true, &c, &e);
     if (!a->detach) {
         rt_hold_signals();
     }
     if (r == 0) {
-        r = oci_start(g->root, argv[0], &e);
+        r = oci_run_start(&c.made, &c.args, &e);
     }
     if (r < 0) {
         undo(g, &c, argv[0]);
@@ -266,7 +259,8 @@ int rt_run(void *globals, void *args, int argc, char **argv)
     }
     r = rt_wait(c.made.pid, c.made.pidfd, c.master, &code, &e);
     struct err gone = { 0 };
-    if (!a->keep && oci_delete(g->root, argv[0], r < 0, &gone) < 0 && r == 0) {
+    int d = a->keep ? 0 : r < 0 ? oci_delete(g->root, argv[0], true, &gone) : oci_run_end(&c.made, &c.args, &gone);
+    if (d < 0 && r == 0) {
         return rt_fail(g, 1, &gone);
     }
     return r < 0 ? rt_fail(g, 1, &e) : code;

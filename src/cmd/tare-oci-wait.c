@@ -53,8 +53,7 @@ void rt_hold_signals(void)
 static int relay_init(struct relay *r, struct err *e)
 {
     sigset_t all;
-    sigfillset(&all);
-    rt_hold_signals();
+    sigfillset(&all); /* held since before the process was started */
     r->signals = signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK);
     if (r->signals < 0) {
         return err_sys(e, errno, "signalfd");

@@ -45,6 +45,8 @@ void oci_created_done(struct oci_created *c)
     fd_close(&c->report_fd);
     free(c->cgroup);
     c->cgroup = NULL;
+    state_kept_free(c->kept);
+    c->kept = NULL;
 }
 
 static void ctr_done(struct ctr *c)
@@ -60,6 +62,7 @@ static void ctr_done(struct ctr *c)
     fd_close(&c->sock[1]);
     fd_close(&c->start_fd);
     fd_close(&c->report_fd);
+    fd_close(&c->state_dir);
     seccomp_prog_done(&c->seccomp);
     oci_cgroup_free(c->cgroup);
 }
@@ -88,7 +91,7 @@ static int args_check(const struct oci_create_args *a, struct err *e)
 /* Pipes or fifo by which the container will be started. */
 static int start_channel(struct ctr *c, struct oci_created *out, struct err *e)
 {
-    if (c->args->state_root) {
+    if (c->args->state_root && !c->args->start_here) {
         c->start_fd = state_fifo_open(c->args->state_root, c->args->id, O_RDWR, e);
         return c->start_fd < 0 ? c->start_fd : 0;
     }
@@ -98,6 +101,9 @@ static int start_channel(struct ctr *c, struct oci_created *out, struct err *e)
     }
     c->start_fd = start[0];
     out->start_fd = start[1];
+    if (c->args->state_root) {
+        return 0; /* what the exec says goes to standard error */
+    }
     if (pipe2(report, O_CLOEXEC) < 0) {
         return err_sys(e, errno, "pipe");
     }
@@ -112,7 +118,7 @@ static int cgroup_make(struct ctr *c, struct err *e)
     const char *path = c->args->cgroup_path ? c->args->cgroup_path : l->cgroups_path;
     if (c->args->state_root) {
         CLEANUP_FREE char *text = cgroup_text_of(path, c->args->id, c->args->systemd_cgroup);
-        int r = text ? state_note_cgroup(c->args->state_root, c->args->id, text, e) : err_oom(e);
+        int r = text ? state_note_cgroup(c->state_dir, text, e) : err_oom(e);
         if (r < 0) {
             return r;
         }
@@ -421,14 +427,25 @@ static int restrict_init(struct ctr *c, const struct oci_created *out, struct er
     return r < 0 ? err_wrap(e, "linux.resources.devices") : 0;
 }
 
+/* A scope of systemd's is held by a helper, which is to go now: that one is looked up again at its end. */
+static struct oci_kept *kept_of(struct ctr *c)
+{
+    struct oci_kept *k = c->args->start_here && !c->args->systemd_cgroup ? calloc(1, sizeof(*k)) : NULL;
+    if (k) {
+        k->dir = fd_steal(&c->state_dir);
+        k->cgroup = PTR_STEAL(c->cgroup);
+    }
+    return k;
+}
+
 int oci_create(const struct oci_create_args *args, struct oci_created *ret, struct err *e)
 {
-    struct ctr c = { .args = args, .spec = args->spec, .sock = { -1, -1 }, .start_fd = -1, .report_fd = -1, .userns = -1, .overlay = -1,
+    struct ctr c = { .args = args, .spec = args->spec, .sock = { -1, -1 }, .start_fd = -1, .report_fd = -1, .state_dir = -1, .userns = -1, .overlay = -1,
                      .listener_fd = -1, .root = -1, .proc = -1, .console = -1 };
     struct oci_created out = { .pidfd = -1, .start_fd = -1, .report_fd = -1 };
     int r = args_check(args, e);
     if (r == 0 && args->state_root) {
-        r = state_dir_make(args->state_root, args->id, e);
+        r = state_dir_make(args->state_root, args->id, !args->start_here, &c.state_dir, e);
     }
     if (r < 0) {
         return r; /* nothing is made, and an existing container of that name is not ours to undo */
@@ -459,6 +476,7 @@ int oci_create(const struct oci_create_args *args, struct oci_created *ret, stru
     }
     if (r == 0) {
         out.cgroup = strdup(oci_cgroup_text(c.cgroup));
+        out.kept = kept_of(&c);
         *ret = out;
     } else {
         undo(&c, &out);

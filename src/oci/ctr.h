@@ -54,6 +54,7 @@ struct ctr {
     struct oci_cgroup *cgroup;
     char *rootfs;            /* absolute path on the host: where the root file system gets mounted in the init's namespace */
     int sock[2];             /* [0] parent's end, [1] init's */
+    int state_dir;           /* state_root/ID, -1 */
     int start_fd, report_fd; /* init's ends; fifo when there is state on disk */
     int userns;              /* user namespace to live in, -1: the caller's */
     uint64_t new_ns;         /* CLONE_NEW* to make */
@@ -149,9 +150,15 @@ int caps_bound(const struct oci_capabilities *c, struct err *e);
 int caps_apply(const struct oci_capabilities *c, struct err *e);
 
 /* state.c */
-int state_dir_make(const char *state_root, const char *id, struct err *e);
+/* fifo: exec.fifo as well. *ret_dir: the folder, which is this container's whatever gets its name later. */
+int state_dir_make(const char *state_root, const char *id, bool fifo, int *ret_dir, struct err *e);
 /* Before the cgroup is made: what a create that was killed leaves is then found by delete --force. */
-int state_note_cgroup(const char *state_root, const char *id, const char *text, struct err *e);
+int state_note_cgroup(int dir, const char *text, struct err *e);
+struct oci_kept {
+    int dir; /* state_root/ID */
+    struct oci_cgroup *cgroup;
+};
+void state_kept_free(struct oci_kept *k);
 int state_save(const struct ctr *c, const struct oci_container *k, struct err *e);
 void state_dir_remove(const char *state_root, const char *id);
 int state_fifo_open(const char *state_root, const char *id, int flags, struct err *e);

@@ -40,7 +40,10 @@ struct oci_create_args {
     bool reparent;             /* CLONE_PARENT */
     const char *seccomp_cache; /* folder of compiled filters; NULL: compiles each time */
     const char *cgroup_path;   /* overrides linux.cgroupsPath; NULL: not */
+    bool start_here;           /* with state_root: started by oci_run_start() and nobody else, so without a fifo */
 };
+
+struct oci_kept; /* what oci_run_end() needs of a container that this process has made */
 
 /* A container that is created and waits. */
 struct oci_created {
@@ -49,6 +52,7 @@ struct oci_created {
     int start_fd;   /* owned; write one byte to start; closing it unwritten ends the init. -1 when state_root is given: the fifo is used */
     int report_fd;  /* owned; after the start: end of file means that exec succeeded, else one struct err of the exec. -1 with state_root */
     char *cgroup;   /* owned; see oci_cgroup_open() */
+    struct oci_kept *kept; /* owned; NULL without start_here */
 };
 void oci_created_done(struct oci_created *c);
 
@@ -59,6 +63,14 @@ MUST_USE int oci_create(const struct oci_create_args *args, struct oci_created *
  * make of e->code: ENOENT → 127, else 126. Runs poststart hooks.
  */
 MUST_USE int oci_created_start(struct oci_created *c, struct err *e);
+
+/* Starts what was made with start_here, and runs poststart hooks. */
+MUST_USE int oci_run_start(struct oci_created *c, const struct oci_create_args *args, struct err *e);
+/*
+ * As oci_delete() of a container whose init this process has made and reaped, from memory. One that somebody else has deleted
+ * meanwhile is no error, and what has been made of the same name since is not touched.
+ */
+MUST_USE int oci_run_end(struct oci_created *c, const struct oci_create_args *args, struct err *e);
 
 struct oci_exec_args {
     pid_t pid;                   /* the container's init */

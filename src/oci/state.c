@@ -4,6 +4,7 @@
  */
 #include "base/fd.h"
 #include "base/num.h"
+#include "oci/cgroup.h"
 #include "oci/ctr.h"
 
 #include <dirent.h>
@@ -68,23 +69,31 @@ uint64_t process_start_time(pid_t pid, char *ret_state)
     return p ? strtoull(p, NULL, 10) : 0;
 }
 
-int state_dir_make(const char *state_root, const char *id, struct err *e)
+int state_dir_make(const char *state_root, const char *id, bool fifo, int *ret_dir, struct err *e)
 {
-    int r = dir_make_all(AT_FDCWD, state_root, 0700, e);
     CLEANUP_FREE char *dir = str_printf("%s/%s", state_root, id);
-    CLEANUP_FREE char *fifo = str_printf("%s/%s/exec.fifo", state_root, id);
-    if (r < 0 || !dir || !fifo) {
-        return r < 0 ? r : err_oom(e);
+    if (!dir) {
+        return err_oom(e);
     }
-    if (mkdir(dir, 0700) < 0) {
+    int r = mkdir(dir, 0700);
+    if (r < 0 && errno == ENOENT) { /* the first one here */
+        r = dir_make_all(AT_FDCWD, state_root, 0711, e);
+        if (r < 0) {
+            return r;
+        }
+        r = mkdir(dir, 0700);
+    }
+    if (r < 0) {
         return errno == EEXIST ? err_set(e, EEXIST, ERR_EXISTS, "container with given ID already exists: %s", id)
                                : err_sys(e, errno, "create %s", dir);
     }
-    if (mkfifo(fifo, 0600) < 0) {
+    CLEANUP_FD int fd = open(dir, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 || (fifo && mkfifoat(fd, "exec.fifo", 0600) < 0)) {
         int saved = errno;
         rmdir(dir);
-        return err_sys(e, saved, "create %s", fifo);
+        return err_sys(e, saved, fd < 0 ? "open %s" : "create exec.fifo in %s", dir);
     }
+    *ret_dir = fd_steal(&fd);
     return 0;
 }
 
@@ -104,12 +113,20 @@ void state_dir_remove(const char *state_root, const char *id)
     }
 }
 
-int state_note_cgroup(const char *state_root, const char *id, const char *text, struct err *e)
+/* As the target of a symbolic link: one call, and there whole or not at all. */
+int state_note_cgroup(int dir, const char *text, struct err *e)
 {
-    CLEANUP_FREE char *path = str_printf("%s/%s/cgroup", state_root, id);
-    CLEANUP_FD int fd = path ? open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600) : -1;
-    int r = fd < 0 ? -(path ? errno : ENOMEM) : fd_write_all(fd, text, strlen(text));
-    return r < 0 ? err_sys(e, -r, "write %s", path ?: id) : 0;
+    int r = symlinkat(text, dir, "cgroup");
+    /* A name that is too long is no cgroup's either, which is told when that is made. */
+    return r < 0 && errno != ENAMETOOLONG ? err_sys(e, errno, "note the cgroup %s", text) : 0;
+}
+
+/* The folder is new and nobody else's, and counts for nothing until state.json has its name. */
+static int state_write(int dir, const char *name, const char *text, size_t len, struct err *e)
+{
+    CLEANUP_FD int fd = openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    int r = fd < 0 ? -errno : fd_write_all(fd, text, len);
+    return r < 0 ? err_sys(e, -r, "write %s", name) : 0;
 }
 
 int state_save(const struct ctr *c, const struct oci_container *k, struct err *e)
@@ -129,17 +146,18 @@ int state_save(const struct ctr *c, const struct oci_container *k, struct err *e
                             .owner = owner,
                             .annotations = c->spec->annotations };
     CLEANUP_BUF struct buf b = { 0 };
-    CLEANUP_FREE char *state = str_printf("%s/%s/state.json", c->args->state_root, c->args->id);
-    CLEANUP_FREE char *config = str_printf("%s/%s/config.json", c->args->state_root, c->args->id);
-    if (!state || !config) {
-        return err_oom(e);
-    }
     const char *text = c->args->config_text ? c->args->config_text : "{}";
-    int r = file_replace(AT_FDCWD, config, text, strlen(text), 0600, false, e);
+    int r = state_write(c->state_dir, "config.json", text, strlen(text), e);
     if (r == 0) {
         r = json_format(&disk_type, &d, 0, &b, e);
     }
-    return r < 0 ? r : file_replace(AT_FDCWD, state, buf_str(&b), b.len, 0600, false, e);
+    if (r == 0) {
+        r = state_write(c->state_dir, "state.json.new", buf_str(&b), b.len, e);
+    }
+    if (r == 0 && renameat(c->state_dir, "state.json.new", c->state_dir, "state.json") < 0) {
+        r = err_sys(e, errno, "write state.json");
+    }
+    return r;
 }
 
 void oci_container_free(struct oci_container *k)
@@ -272,16 +290,74 @@ static int hooks_of(const struct oci_container *k, struct oci_spec **ret, struct
     return k->config && strstr(k->config, "\"hooks\"") ? oci_spec_parse(k->config, strlen(k->config), ret, e) : 0;
 }
 
+static void late_hooks_run(const struct oci_hooks *h, const struct oci_hook_state *state, bool stop)
+{
+    struct err e;
+    /* runtime.md: what fails here is only worth a warning; the container goes on. */
+    if (h) {
+        (void)!oci_hooks_run(stop ? &h->poststop : &h->poststart, stop ? "poststop" : "poststart", state, &e);
+    }
+}
+
 static void late_hooks(const struct oci_container *k, bool stop)
 {
     CLEANUP_OCI_SPEC struct oci_spec *s = NULL;
     struct err e;
-    if (hooks_of(k, &s, &e) < 0 || !s || !s->hooks) {
+    if (hooks_of(k, &s, &e) < 0 || !s) {
         return;
     }
     struct oci_hook_state state = { k->id, stop ? "stopped" : "running", k->bundle, stop ? 0 : k->pid, &k->annotations };
-    /* runtime.md: what fails here is only worth a warning; the container goes on. */
-    (void)!oci_hooks_run(stop ? &s->hooks->poststop : &s->hooks->poststart, stop ? "poststop" : "poststart", &state, &e);
+    late_hooks_run(s->hooks, &state, stop);
+}
+
+void state_kept_free(struct oci_kept *k)
+{
+    if (k) {
+        fd_close(&k->dir);
+        oci_cgroup_free(k->cgroup);
+        free(k);
+    }
+}
+
+int oci_run_start(struct oci_created *c, const struct oci_create_args *a, struct err *e)
+{
+    if (write(c->start_fd, "s", 1) != 1) {
+        return err_set(e, ESRCH, ERR_NOT_FOUND, "the init of container %s has ended", a->id);
+    }
+    struct oci_hook_state state = { a->id, "running", a->bundle, c->pid, &a->spec->annotations };
+    late_hooks_run(a->spec->hooks, &state, false);
+    return 0;
+}
+
+int oci_run_end(struct oci_created *c, const struct oci_create_args *a, struct err *e)
+{
+    const struct oci_kept *k = c->kept;
+    if (!k) {
+        return oci_delete(a->state_root, a->id, false, e);
+    }
+    if (faccessat(k->dir, "state.json", F_OK, 0) < 0) {
+        return 0; /* deleted by somebody else: the name may be another container's now, and the cgroup too */
+    }
+    int r = cgroup_remove_empty(k->cgroup) ? 0 : oci_cgroup_kill(k->cgroup, SIGKILL, e);
+    r = r < 0 ? r : oci_cgroup_destroy(k->cgroup, e);
+    if (r < 0) {
+        return r;
+    }
+    unlinkat(k->dir, "cgroup", 0);
+    unlinkat(k->dir, "config.json", 0);
+    /* Whoever takes this away is the one that deletes the container. */
+    if (unlinkat(k->dir, "state.json", 0) < 0) {
+        return 0;
+    }
+    CLEANUP_FREE char *dir = str_printf("%s/%s", a->state_root, a->id);
+    struct stat ours, there;
+    /* Something else in it: removed with that, if it is still the same folder. */
+    if (dir && rmdir(dir) < 0 && errno == ENOTEMPTY && fstat(k->dir, &ours) == 0 && lstat(dir, &there) == 0 && ours.st_ino == there.st_ino) {
+        state_dir_remove(a->state_root, a->id);
+    }
+    struct oci_hook_state state = { a->id, "stopped", a->bundle, 0, &a->spec->annotations };
+    late_hooks_run(a->spec->hooks, &state, true);
+    return 0;
 }
 
 int oci_start(const char *state_root, const char *id, struct err *e)
@@ -345,13 +421,15 @@ static int delete_broken(const char *state_root, const char *id, struct err *e)
     CLEANUP_FREE char *dir = str_printf("%s/%s", state_root, id);
     CLEANUP_FREE char *note = str_printf("%s/%s/cgroup", state_root, id);
     CLEANUP_OCI_CGROUP struct oci_cgroup *cg = NULL;
-    CLEANUP_BUF struct buf text = { 0 };
+    char text[4096];
     if (!dir || !note || access(dir, F_OK) < 0) {
         return err_set(e, ENOENT, ERR_NOT_FOUND, "container does not exist: %s", id);
     }
-    int r = file_read(AT_FDCWD, note, 8192, &text, e);
-    if (r == 0 && text.len) {
-        r = oci_cgroup_open(buf_str(&text), &cg, e);
+    ssize_t n = readlink(note, text, sizeof(text) - 1);
+    int r = n < 0 && errno != ENOENT ? err_sys(e, errno, "read %s", note) : 0;
+    if (n > 0) {
+        text[n] = '\0';
+        r = oci_cgroup_open(text, &cg, e);
         r = r == 0 ? oci_cgroup_destroy(cg, e) : r;
     }
     if (r < 0 && r != -ENOENT) {
@@ -380,7 +458,7 @@ int oci_delete(const char *state_root, const char *id, bool force, struct err *e
         }
     }
     /* Without a pid namespace, or with one that is shared, processes outlive the init. */
-    if (r == 0) {
+    if (r == 0 && (k->status != OCI_STOPPED || !cgroup_remove_empty(cg))) {
         r = oci_cgroup_kill(cg, SIGKILL, e);
     }
     if (r == 0) {

@@ -10,6 +10,7 @@
  */
 #pragma once
 
+#include "base/fd.h"
 #include "oci/oci.h"
 #include "oci/seccomp.h"
 
@@ -71,6 +72,8 @@ struct ctr {
     int proc;                /* init: a private procfs, for writes that must not be redirected */
     bool rlimits_left;       /* parent: the init was not allowed to set them all */
     int console;             /* init: pty slave, -1 */
+    int done[64];            /* init: descriptors of no more use; see ctr_fd_done() */
+    size_t n_done;
     struct oci_process listening; /* init: the process with LISTEN_FDS in its environment; args NULL: not needed */
 };
 
@@ -85,6 +88,23 @@ static inline bool ctr_has_ns(const struct ctr *c, int flag)
         }
     }
     return false;
+}
+
+/*
+ * In the init: gives a descriptor up without a call of its own. All that are left are closed together before the exec, at the latest;
+ * a config with very many mounts closes some on the way.
+ */
+static inline void ctr_fd_done(struct ctr *c, int *fd)
+{
+    if (*fd < 0) {
+        return;
+    }
+    if (c->n_done == ARRAY_LEN(c->done)) {
+        while (c->n_done > 0) {
+            fd_close(&c->done[--c->n_done]);
+        }
+    }
+    c->done[c->n_done++] = fd_steal(fd);
 }
 
 /* namespaces.c */

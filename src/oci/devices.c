@@ -176,7 +176,9 @@ int ctr_devices(struct ctr *c, struct err *e)
             err_wrap(e, "linux.devices[%zu]", i);
         }
     }
-    return r < 0 ? r : dev_links(dev, e);
+    r = r < 0 ? r : dev_links(dev, e);
+    ctr_fd_done(c, &dev);
+    return r;
 }
 
 static int console_send(int sock, int master, const char *name)

@@ -132,7 +132,9 @@ int mount_attach(struct ctr *c, int mnt, const char *path, bool is_dir, struct e
 {
     CLEANUP_FD int target = -1;
     int r = path_mount_target(c->root, path, is_dir, &target, e);
-    return r < 0 ? r : attach_to(target, mnt, path, e);
+    r = r < 0 ? r : attach_to(target, mnt, path, e);
+    ctr_fd_done(c, &target);
+    return r;
 }
 
 /*
@@ -154,7 +156,9 @@ static int kernel_fs_attach(struct ctr *c, int mnt, const char *path, struct err
     if (fd == -ENOTDIR || fd == -ELOOP || fd == -EXDEV) {
         return err_set(e, ENOTDIR, ERR_DENIED, "%s in the root file system has to be a real folder", path);
     }
-    return fd < 0 ? err_sys(e, -fd, "open %s", path) : attach_to(fd, mnt, path, e);
+    int r = fd < 0 ? err_sys(e, -fd, "open %s", path) : attach_to(fd, mnt, path, e);
+    ctr_fd_done(c, &fd);
+    return r;
 }
 
 static int mount_set(int mnt, const struct mount_flags *f, unsigned base_propagation, struct err *e)
@@ -314,7 +318,9 @@ static int mount_bind(struct ctr *c, size_t i, const struct oci_mount *m, const 
     const char *base = c->spec->linux->rootfs_propagation;
     unsigned propagation = !base || str_ends(base, "slave") ? MS_SLAVE | MS_REC : str_ends(base, "shared") ? 0 : MS_PRIVATE | MS_REC;
     r = mount_set(mnt, f, propagation, e);
-    return r < 0 ? r : mount_attach(c, mnt, m->destination, S_ISDIR(st.st_mode), e);
+    r = r < 0 ? r : mount_attach(c, mnt, m->destination, S_ISDIR(st.st_mode), e);
+    ctr_fd_done(c, &mnt);
+    return r;
 }
 
 static int mount_fs(struct ctr *c, const struct oci_mount *m, const struct mount_flags *f, struct err *e)
@@ -337,9 +343,12 @@ static int mount_fs(struct ctr *c, const struct oci_mount *m, const struct mount
         r = err_sys(e, errno, "make it read-only");
     }
     if (r == 0 && (str_eq(m->type, "proc") || str_eq(m->type, "sysfs"))) {
-        return kernel_fs_attach(c, mnt, m->destination, e);
+        r = kernel_fs_attach(c, mnt, m->destination, e);
+    } else if (r == 0) {
+        r = mount_attach(c, mnt, m->destination, true, e);
     }
-    return r < 0 ? r : mount_attach(c, mnt, m->destination, true, e);
+    ctr_fd_done(c, &mnt);
+    return r;
 }
 
 int ctr_mounts(struct ctr *c, struct err *e)

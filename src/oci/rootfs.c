@@ -373,12 +373,14 @@ static int mask_one(struct ctr *c, struct masks *m, const char *path, struct err
     }
     /* The tmpfs itself goes on the first folder, clones of it on the others: kernels before 6.15 clone only what is attached. */
     bool first = dir && !m->attached;
-    CLEANUP_FD int mnt = first ? fcntl(m->tmpfs, F_DUPFD_CLOEXEC, 3)
-                               : open_tree(dir ? m->tmpfs : m->null, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+    CLEANUP_FD int clone = first ? -1 : open_tree(dir ? m->tmpfs : m->null, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+    int mnt = first ? m->tmpfs : clone;
     m->attached |= first;
     if (mnt < 0 || move_mount(mnt, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0) {
         return err_sys(e, errno, "mount over it");
     }
+    ctr_fd_done(c, &clone);
+    ctr_fd_done(c, &target);
     return 0;
 }
 
@@ -397,6 +399,8 @@ static int readonly_one(struct ctr *c, const char *path, struct err *e)
         move_mount(mnt, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0) {
         return err_sys(e, errno, "make it read-only");
     }
+    ctr_fd_done(c, &mnt);
+    ctr_fd_done(c, &target);
     return 0;
 }
 
@@ -417,7 +421,7 @@ int ctr_paths_mask(struct ctr *c, struct err *e)
             err_wrap(e, "linux.maskedPaths: %s", *p);
         }
     }
-    fd_close(&m.tmpfs);
-    fd_close(&m.null);
+    ctr_fd_done(c, &m.tmpfs);
+    ctr_fd_done(c, &m.null);
     return r;
 }

@@ -163,11 +163,11 @@ static void cache_put(int dir, const char *name, const struct buf *key, const st
 
 static int cache_open(const char *cache)
 {
-    if (mkdir(cache, 0700) < 0 && errno != EEXIST) {
-        return -1;
-    }
-    CLEANUP_FD int dir = open(cache, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    CLEANUP_FD int dir = open(cache, O_PATH | O_DIRECTORY | O_CLOEXEC);
     struct stat st;
+    if (dir < 0 && mkdir(cache, 0700) == 0) {
+        dir = open(cache, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    }
     if (dir < 0 || fstat(dir, &st) < 0 || st.st_uid != geteuid() || (st.st_mode & 022)) {
         return -1;
     }

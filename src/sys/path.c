@@ -40,6 +40,23 @@ int path_open_beneath(int rootfd, const char *path, int flags, mode_t mode)
     return open_resolved(rootfd, path, flags | O_NOFOLLOW, mode, RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS);
 }
 
+/* The usual case of a missing folder: all but its last name is there. < 0: it takes the walk. */
+static int make_last(int rootfd, const char *path, mode_t mode)
+{
+    const char *slash = strrchr(path, '/');
+    char parent[256];
+    if (!slash || slash == path || (size_t)(slash - path) >= sizeof(parent) || !slash[1] || str_eq(slash + 1, ".") || str_eq(slash + 1, "..")) {
+        return -EINVAL;
+    }
+    snprintf(parent, sizeof(parent), "%.*s", (int)(slash - path), path);
+    CLEANUP_FD int dir = path_open_in_root(rootfd, parent, O_PATH | O_DIRECTORY, 0);
+    if (dir < 0 || mkdirat(dir, slash + 1, mode) < 0) {
+        return -EEXIST;
+    }
+    int fd = openat(dir, slash + 1, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    return fd < 0 ? -errno : fd;
+}
+
 /*
  * Walks the components that are missing. A symlink in the middle is followed inside the root by the kernel, because each prefix is
  * opened anew from the root as a whole; a missing component is made below the descriptor of its parent, which nobody can swap.
@@ -53,6 +70,11 @@ int path_make_dirs_in_root(int rootfd, const char *path, mode_t mode, int *ret_f
     }
     if (fd != -ENOENT) {
         return err_sys(e, -fd, "open %s in the root", path);
+    }
+    fd = make_last(rootfd, path, mode);
+    if (fd >= 0) {
+        *ret_fd = fd;
+        return 0;
     }
     CLEANUP_FREE char *copy = strdup(path);
     if (!copy) {
@@ -121,7 +143,10 @@ int path_mount_target(int rootfd, const char *path, bool want_dir, int *ret_fd, 
 {
     int fd = path_open_in_root(rootfd, path, O_PATH, 0);
     if (fd == -ENOENT && want_dir) {
-        return path_make_dirs_in_root(rootfd, path, 0755, ret_fd, e);
+        fd = make_last(rootfd, path, 0755);
+        if (fd < 0) {
+            return path_make_dirs_in_root(rootfd, path, 0755, ret_fd, e);
+        }
     }
     if (fd == -ENOENT) {
         CLEANUP_FD int dir = -1;

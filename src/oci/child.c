@@ -128,7 +128,7 @@ static int step_procfs(struct ctr *c, struct err *e)
     if (!c->spec->linux->sysctl.n && !(p && (p->apparmor_profile || p->selinux_label))) {
         return 0;
     }
-    int r = fs_mount_make("proc", "proc", NULL, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, &c->proc, e);
+    int r = fs_mount_make(c, "proc", "proc", NULL, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, &c->proc, e);
     if (r == -EPERM) {
         /* In a user namespace below a masked /proc the kernel refuses a fresh one: the container's own is taken, if it is one. */
         c->proc = path_open_beneath(c->root, "proc", O_PATH | O_DIRECTORY, 0);

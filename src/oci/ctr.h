@@ -129,7 +129,7 @@ int ctr_mounts(struct ctr *c, struct err *e);
 int mount_attach(struct ctr *c, int mnt, const char *path, bool is_dir, struct err *e);
 int ctr_mount_cgroup(struct ctr *c, const struct oci_mount *m, const struct mount_flags *f, struct err *e);
 /* fsopen + options + fsmount. Returns a detached mount. */
-int fs_mount_make(const char *type, const char *source, const char *data, uint64_t attr, int *ret_fd, struct err *e);
+int fs_mount_make(struct ctr *c, const char *type, const char *source, const char *data, uint64_t attr, int *ret_fd, struct err *e);
 
 /* devices.c */
 int ctr_devices(struct ctr *c, struct err *e);

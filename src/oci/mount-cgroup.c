@@ -35,8 +35,8 @@ static int hierarchy_mount(struct ctr *c, size_t i, uint64_t attr, int *ret_fd, 
     if (!(c->new_ns & CLONE_NEWCGROUP)) {
         return bind_own(cg, i, attr, ret_fd, e);
     }
-    int r = h->v2 ? fs_mount_make("cgroup2", "cgroup", NULL, attr, ret_fd, e)
-                  : fs_mount_make("cgroup", "cgroup", h->controllers, attr, ret_fd, e);
+    int r = h->v2 ? fs_mount_make(c, "cgroup2", "cgroup", NULL, attr, ret_fd, e)
+                  : fs_mount_make(c, "cgroup", "cgroup", h->controllers, attr, ret_fd, e);
     /* In a user namespace the kernel may refuse to mount what the host has covered in part. */
     return r < 0 ? bind_own(cg, i, attr, ret_fd, e) : 0;
 }
@@ -63,7 +63,7 @@ static int mount_v1(struct ctr *c, const struct oci_mount *m, uint64_t attr, str
 {
     const struct oci_cgroup *cg = c->cgroup;
     CLEANUP_FD int tmpfs = -1;
-    int r = fs_mount_make("tmpfs", "cgroup", "mode=755,size=0k", attr & ~(uint64_t)MOUNT_ATTR_RDONLY, &tmpfs, e);
+    int r = fs_mount_make(c, "tmpfs", "cgroup", "mode=755,size=0k", attr & ~(uint64_t)MOUNT_ATTR_RDONLY, &tmpfs, e);
     if (r == 0) {
         r = mount_attach(c, tmpfs, m->destination, true, e);
     }

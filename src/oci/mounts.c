@@ -332,7 +332,7 @@ static int mount_fs(struct ctr *c, const struct oci_mount *m, const struct mount
     }
     /* What is to be copied in first cannot be read-only yet. */
     struct mount_attr late = { .attr_set = f->tmpcopyup ? f->attr_set & MOUNT_ATTR_RDONLY : 0 };
-    r = fs_mount_make(m->type, m->source, buf_str(&f->data), f->attr_set & ~late.attr_set, &mnt, e);
+    r = fs_mount_make(c, m->type, m->source, buf_str(&f->data), f->attr_set & ~late.attr_set, &mnt, e);
     if (r == 0) {
         r = mount_set(mnt, f, 0, e);
     }

@@ -37,7 +37,7 @@ static int fs_option(int fs, char *option)
     return r < 0 && errno == EINVAL ? fsconfig(fs, FSCONFIG_SET_STRING, option, "", 0) : r;
 }
 
-int fs_mount_make(const char *type, const char *source, const char *data, uint64_t attr, int *ret_fd, struct err *e)
+int fs_mount_make(struct ctr *c, const char *type, const char *source, const char *data, uint64_t attr, int *ret_fd, struct err *e)
 {
     CLEANUP_FD int fs = fsopen(type, FSOPEN_CLOEXEC);
     CLEANUP_FREE char *copy = strdup(data ? data : "");
@@ -74,6 +74,7 @@ int fs_mount_make(const char *type, const char *source, const char *data, uint64
     if (fd < 0) {
         return err_sys(e, errno, "fsmount %s", type);
     }
+    ctr_fd_done(c, &fs);
     *ret_fd = fd;
     return 0;
 }
@@ -363,7 +364,7 @@ static int mask_one(struct ctr *c, struct masks *m, const char *path, struct err
     }
     bool dir = S_ISDIR(st.st_mode);
     if (dir && m->tmpfs < 0) {
-        r = fs_mount_make("tmpfs", "tmpfs", "size=0k,nr_inodes=2,mode=755", MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC,
+        r = fs_mount_make(c, "tmpfs", "tmpfs", "size=0k,nr_inodes=2,mode=755", MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC,
                           &m->tmpfs, e);
     } else if (!dir && m->null < 0) {
         r = null_open(&m->null, e);

@@ -240,6 +240,7 @@ static int execute(struct execution *x, const struct rt *g, const struct rt_exec
         .process = p,
         .cgroup = x->k->cgroup,
         .sub_cgroup = a->cgroup,
+        .opened = x->k->cg,
         .stdio = { -1, -1, -1 },
         .console_socket = x->console,
         .preserve_fds = a->preserve_fds,

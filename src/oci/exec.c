@@ -22,7 +22,8 @@
 struct exec {
     const struct oci_exec_args *args;
     struct seccomp_prog seccomp;
-    struct oci_cgroup *cgroup;
+    const struct oci_cgroup *cgroup;
+    struct oci_cgroup *own; /* cgroup, if it is ours to free */
     int pidfd, sock[2];
     int ns;     /* CLONE_NEW* that the target has and we do not */
 };
@@ -129,7 +130,8 @@ static int exec_open(struct exec *x, struct err *e)
     }
     int r = ns_differ(a->pid, &x->ns, e);
     if (r == 0) {
-        r = oci_cgroup_open_sub(a->cgroup, a->sub_cgroup, a->pid, &x->cgroup, e);
+        r = a->opened && !a->sub_cgroup ? 0 : oci_cgroup_open_sub(a->cgroup, a->sub_cgroup, a->pid, &x->own, e);
+        x->cgroup = x->own ? x->own : a->opened;
     }
     if (r == 0 && a->spec && a->spec->linux && a->spec->linux->seccomp) {
         r = seccomp_compile(a->spec->linux->seccomp, a->seccomp_cache, &x->seccomp, e);
@@ -191,6 +193,6 @@ int oci_exec(const struct oci_exec_args *args, pid_t *ret_pid, int *ret_pidfd, s
     fd_close(&x.sock[0]);
     fd_close(&x.sock[1]);
     seccomp_prog_done(&x.seccomp);
-    oci_cgroup_free(x.cgroup);
+    oci_cgroup_free(x.own);
     return r;
 }

@@ -78,6 +78,7 @@ struct oci_exec_args {
     const struct oci_process *process;
     const char *cgroup;          /* of the container; see oci_cgroup_open(); NULL: the one that pid is in */
     const char *sub_cgroup;      /* child of it to make and join; NULL */
+    const struct oci_cgroup *opened; /* `cgroup` if the caller has it open already (oci_container.cg), NULL */
     int stdio[3];
     int console_socket;
     unsigned preserve_fds;
@@ -100,6 +101,7 @@ struct oci_container {
     struct str_map annotations;
     char *config; /* config.json as it was at create time: NUL-terminated */
     enum oci_status status; /* as it is now */
+    struct oci_cgroup *cg;  /* owned; open if the status had to be looked up there, else NULL */
 };
 void oci_container_free(struct oci_container *c);
 static inline void oci_container_free_p(struct oci_container **c)

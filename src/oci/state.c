@@ -172,11 +172,12 @@ void oci_container_free(struct oci_container *k)
     free(k->cgroup);
     free(k->owner);
     free(k->config);
+    oci_cgroup_free(k->cg);
     str_map_done(&k->annotations);
     free(k);
 }
 
-static enum oci_status status_now(const char *state_root, const struct oci_container *k)
+static enum oci_status status_now(const char *state_root, struct oci_container *k)
 {
     char state = 'X';
     uint64_t start = k->pid > 0 ? process_start_time(k->pid, &state) : 0;
@@ -187,10 +188,8 @@ static enum oci_status status_now(const char *state_root, const struct oci_conta
     if (fifo && access(fifo, F_OK) == 0) {
         return OCI_CREATED;
     }
-    struct oci_cgroup *cg = NULL;
     struct err e;
-    bool frozen = oci_cgroup_open(k->cgroup, &cg, &e) == 0 && oci_cgroup_frozen(cg) == 1;
-    oci_cgroup_free(cg);
+    bool frozen = oci_cgroup_open(k->cgroup, &k->cg, &e) == 0 && oci_cgroup_frozen(k->cg) == 1;
     return frozen ? OCI_PAUSED : OCI_RUNNING;
 }
 

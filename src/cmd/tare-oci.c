@@ -14,7 +14,6 @@
 #include <malloc.h>
 #include <seccomp.h>
 #include <stdio.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #define C(member) offsetof(struct rt_create_args, member)
@@ -316,18 +315,11 @@ static bool makes_process(char **argv)
     return false;
 }
 
-/* Nearly all of a config's heap in one call each, instead of a brk() and a page fault for every few kilobytes. */
+/* The heap grows and shrinks in few steps: each brk() is a call, and what it gives back has to be faulted in again. */
 static void heap_prepare(void)
 {
-    enum { HEAP = 96 << 10 };
-    mallopt(M_TOP_PAD, 2 * HEAP);
-    mallopt(M_TRIM_THRESHOLD, 16 * HEAP);
-    char *p = malloc(HEAP);
-    if (p) {
-        uintptr_t from = ((uintptr_t)p + 4095) & ~(uintptr_t)4095;
-        (void)madvise((char *)from, (HEAP - 4096) & ~(size_t)4095, MADV_POPULATE_WRITE);
-    }
-    free(p);
+    mallopt(M_TOP_PAD, 256 << 10);
+    mallopt(M_TRIM_THRESHOLD, 4 << 20);
 }
 
 /* Looked up before we execute ourselves again: afterwards our own path says nothing. */

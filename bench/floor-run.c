@@ -3,7 +3,7 @@
  * masks, capabilities, filter and exec as a container of the Kubernetes-like config of bench/config.py, with nothing parsed,
  * nothing checked and nothing remembered. What tare-oci and its peers are compared with.
  *
- * usage: floor-run ROOTFS CGROUP FILTER [-e PID]
+ * usage: floor-run ROOTFS CGROUP FILTER | floor-run -e PID [CGROUP FILTER]
  *   FILTER: a file of struct sock_filter, as the runtime under test compiled it ("-" for none).
  */
 #include <errno.h>
@@ -224,18 +224,30 @@ static struct sock_fprog filter_read(const char *path)
     return prog;
 }
 
-static int floor_exec(const char *pid)
+/* cgroup and filter NULL: only the namespaces and the exec. */
+static int floor_exec(const char *pid, const char *cgroup, const char *filter)
 {
-    char path[64];
-    snprintf(path, sizeof(path), "/proc/%s", pid);
+    struct sock_fprog prog = filter_read(filter ? filter : "-");
     int fd = (int)syscall(SYS_pidfd_open, atoi(pid), 0);
+    int tasks[LEN(controllers)];
     check(fd, "pidfd_open");
+    for (size_t i = 0; cgroup && i < LEN(controllers); i++) {
+        char path[256];
+        cgroup_path(path, sizeof(path), real_controller(controllers[i]), cgroup, "tasks");
+        tasks[i] = open(path, O_WRONLY | O_CLOEXEC);
+    }
     check(setns(fd, CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET), "setns");
     struct clone_args args = { .flags = CLONE_VFORK | CLONE_VM, .exit_signal = SIGCHLD };
     args.flags = 0;
     pid_t child = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
     if (child == 0) {
+        for (size_t i = 0; cgroup && i < LEN(tasks); i++) {
+            if (tasks[i] >= 0) {
+                check((int)write(tasks[i], "0", 1), "tasks");
+            }
+        }
         privileges_drop();
+        filter_load(&prog);
         execl("/bin/true", "true", (char *)NULL);
         _exit(127);
     }
@@ -246,11 +258,11 @@ static int floor_exec(const char *pid)
 
 int main(int argc, char **argv)
 {
-    if (argc == 3 && strcmp(argv[1], "-e") == 0) {
-        return floor_exec(argv[2]);
+    if ((argc == 3 || argc == 5) && strcmp(argv[1], "-e") == 0) {
+        return floor_exec(argv[2], argc == 5 ? argv[3] : NULL, argc == 5 ? argv[4] : NULL);
     }
     if (argc != 4) {
-        fprintf(stderr, "usage: floor-run ROOTFS CGROUP FILTER | floor-run -e PID\n");
+        fprintf(stderr, "usage: floor-run ROOTFS CGROUP FILTER | floor-run -e PID [CGROUP FILTER]\n");
         return 2;
     }
     struct run r = { .root = argv[1], .cgroup = argv[2] };

@@ -51,8 +51,18 @@ static const char migration_1[] =
 static const char *const migrations[] = { migration_1 };
 _Static_assert(ARRAY_LEN(migrations) == STORE_FORMAT, "one migration a format");
 
+/* What is the usual case has to cost a look, not a transaction that waits for other writers. */
+static bool is_current(struct store *s)
+{
+    int64_t have = 0;
+    return db_int(s, 0, &have, NULL, "SELECT max(version) FROM schema_versions", "") == 0 && have == STORE_FORMAT;
+}
+
 int schema_migrate(struct store *s, struct err *e)
 {
+    if (is_current(s)) {
+        return 0;
+    }
     CLEANUP_STORE_TX struct store_tx tx = { 0 };
     int r = store_begin(s, &tx, e);
     if (r == 0) {

@@ -201,9 +201,15 @@ static int open_db(struct store *s, struct err *e)
     }
     sqlite3_busy_timeout(s->db, 30000);
     sqlite3_limit(s->db, SQLITE_LIMIT_LENGTH, 64 << 20);
+    /*
+     * Short-lived programs come and go all the time: were each that is the last one to leave to write the log back, every one of
+     * them would wait for the disk four times. The log is written back when it has grown, so the next one reads 1 MiB at most.
+     */
+    sqlite3_db_config(s->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     int r = db_exec(s,
                     "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON; PRAGMA temp_store=MEMORY;"
-                    "PRAGMA cache_size=-512; PRAGMA trusted_schema=OFF; PRAGMA journal_size_limit=4194304",
+                    "PRAGMA cache_size=-512; PRAGMA trusted_schema=OFF; PRAGMA journal_size_limit=4194304;"
+                    "PRAGMA wal_autocheckpoint=256",
                     e);
     return r < 0 ? r : schema_migrate(s, e);
 }

@@ -72,10 +72,12 @@ static json_t *command_text(const struct engine_ctr *t, bool whole)
     return cli_text(&quoted);
 }
 
-static json_t *ports_text(const struct engine_pod *p)
+/* None while it does not run: nothing is published then. */
+static json_t *ports_text(const struct engine_ctr *t, const struct engine_pod *p)
 {
     CLEANUP_BUF struct buf b = { 0 };
-    for (size_t i = 0; p && i < p->spec.ports.n; i++) {
+    bool runs = t->state == ENGINE_CTR_RUNNING || t->state == ENGINE_CTR_PAUSED;
+    for (size_t i = 0; runs && p && p->spec.net == ENGINE_NS_POD && i < p->spec.ports.n; i++) {
         const struct engine_port *o = &p->spec.ports.v[i];
         const char *ip = str_empty(o->host_ip) ? "0.0.0.0" : o->host_ip;
         buf_adds(&b, i ? ", " : "");
@@ -113,7 +115,7 @@ static json_t *row(struct cli *c, const struct ps_args *a, const struct engine_c
     json_object_set_new(o, "RunningFor", cli_text(&b));
     json_object_set_new(o, "Status", status_text(t));
     json_object_set_new(o, "State", json_string(engine_ctr_state_name(t->state)));
-    json_object_set_new(o, "Ports", ports_text(p));
+    json_object_set_new(o, "Ports", ports_text(t, p));
     json_object_set_new(o, "Names", json_string(t->spec.name ? t->spec.name : ""));
     json_object_set_new(o, "Labels", cli_pairs(&t->spec.labels));
     json_object_set_new(o, "Mounts", mounts_text(t, a->no_trunc));
@@ -193,6 +195,21 @@ static const struct {
 } ps_filters[] = { { "id", by_id },           { "name", by_name },     { "label", by_label },   { "status", by_status },
                    { "ancestor", by_ancestor }, { "exited", by_exited }, { "volume", by_volume }, { "pod", by_pod } };
 
+/* A state that there is none of is a slip, not an empty list. */
+static int check_states(char *const *filters, struct err *e)
+{
+    for (size_t i = 0; filters && filters[i]; i++) {
+        bool known = !str_starts(filters[i], "status=");
+        for (int st = ENGINE_CTR_CREATING; !known && st <= ENGINE_CTR_UNKNOWN; st++) {
+            known = strcmp(filters[i] + 7, engine_ctr_state_name((enum engine_ctr_state)st)) == 0;
+        }
+        if (!known) {
+            return err_set(e, EINVAL, ERR_INVALID, "invalid filter '%.100s': a status is creating, created, running, paused or exited", filters[i]);
+        }
+    }
+    return 0;
+}
+
 static bool shown(const struct ps_args *a, const struct engine_ctr *t)
 {
     bool explicit_state = false;
@@ -241,7 +258,7 @@ static int run_ps(void *globals, void *args, int argc, char **argv)
     if (a->latest) {
         a->last = 1;
     }
-    if (cli_filters_check(a->filter, known, ARRAY_LEN(known), &e) < 0 || cli_engine(c, &e) < 0 ||
+    if (cli_filters_check(a->filter, known, ARRAY_LEN(known), &e) < 0 || check_states(a->filter, &e) < 0 || cli_engine(c, &e) < 0 ||
         engine_ctr_list(c->g, &list, &e) < 0 || engine_pod_list(c->g, &pods, &e) < 0) {
         engine_ctrs_done(&list);
         return cli_fail(c, &e, 1);

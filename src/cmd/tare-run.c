@@ -1,6 +1,7 @@
 /* cmd/tare-run.c: run, create, start -a, attach, exec: everything that joins a person's terminal to a container. */
 #include "base/fd.h"
 #include "cmd/commands.h"
+#include "cmd/names.h"
 #include "cmd/parse.h"
 #include "cmd/run-args.h"
 #include "cmd/session.h"
@@ -83,6 +84,23 @@ static int open_cidfile(const char *path, int *ret_fd, struct err *e)
     return 0;
 }
 
+/* A container without a name gets one, drawn again while it is taken. */
+static int create_named(struct cli *c, const struct run_args *a, const struct engine_pod_spec *pod, struct engine_ctr_spec *ctr,
+                        char **ret_id, struct err *e)
+{
+    for (int tries = 0;; tries++) {
+        if (!a->name) {
+            free(ctr->name);
+            ctr->name = name_random();
+        }
+        int r = !a->name && !ctr->name ? err_oom(e) : engine_ctr_create(c->g, a->pod, a->pod ? NULL : pod, ctr, ret_id, e);
+        if (r == 0 || a->name || e->kind != ERR_EXISTS || tries > 20) {
+            return r;
+        }
+        err_clear(e);
+    }
+}
+
 static int create(struct cli *c, const struct run_args *a, int argc, char **argv, char **ret_id, struct err *e)
 {
     struct engine_ctr_spec ctr = { 0 };
@@ -102,7 +120,7 @@ static int create(struct cli *c, const struct run_args *a, int argc, char **argv
         r = open_cidfile(a->cidfile, &cid, e);
     }
     if (r == 0) {
-        r = engine_ctr_create(c->g, a->pod, a->pod ? NULL : &pod, &ctr, ret_id, e);
+        r = create_named(c, a, &pod, &ctr, ret_id, e);
         if (r == 0 && cid >= 0 && fd_write_all(cid, *ret_id, strlen(*ret_id)) < 0) {
             r = err_set(e, EIO, ERR_INTERNAL, "container ID file %s: cannot be written", a->cidfile);
         } else if (r < 0 && cid >= 0) {

@@ -53,6 +53,13 @@ static void percent(json_t *o, const char *key, double v)
     json_object_set_new(o, key, cli_text(&b));
 }
 
+/* The limit of those that have none. */
+static uint64_t host_memory(void)
+{
+    long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
+    return pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size : 0;
+}
+
 static json_t *row(const struct stats_args *a, const struct engine_ctr *t, const struct engine_stats *s, struct sample *last)
 {
     CLEANUP_BUF struct buf b = { 0 };
@@ -72,11 +79,13 @@ static json_t *row(const struct stats_args *a, const struct engine_ctr *t, const
     json_object_set_new(o, "Container", cli_id(t->id, a->no_trunc));
     json_object_set_new(o, "Name", json_string(t->spec.name ? t->spec.name : ""));
     percent(o, "CPUPerc", past > 0 ? (double)used * 100 / (double)past : 0);
-    human_size_binary(s->mem_working_set ? s->mem_working_set : s->mem_usage, &b);
+    uint64_t used_memory = s->mem_working_set ? s->mem_working_set : s->mem_usage;
+    uint64_t limit = s->mem_limit > 0 && s->mem_limit < host_memory() ? s->mem_limit : host_memory();
+    human_size_binary(used_memory, &b);
     buf_adds(&b, " / ");
-    human_size_binary(s->mem_limit, &b);
+    human_size_binary(limit, &b);
     json_object_set_new(o, "MemUsage", cli_text(&b));
-    percent(o, "MemPerc", s->mem_limit > 0 ? (double)s->mem_usage * 100 / (double)s->mem_limit : 0);
+    percent(o, "MemPerc", limit > 0 ? (double)used_memory * 100 / (double)limit : 0);
     human_size(rx, &b);
     buf_adds(&b, " / ");
     human_size(tx, &b);

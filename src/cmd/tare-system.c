@@ -214,6 +214,11 @@ static int run_why(void *globals, void *args, int argc, char **argv)
         json_decref(rows);
         return cli_fail(c, &e, 1);
     }
+    if (argc > 0 && json_array_size(rows) == 0) {
+        json_decref(rows);
+        cli_note(c, "no operation on %s is recorded", argv[0]);
+        return 1;
+    }
     return cli_view(c, &why_view, a->format, false, true, rows);
 }
 

@@ -113,7 +113,9 @@ static int resolve_user(struct ctr *c, const struct spec_in *in, char **ret_home
     CLEANUP_USER struct user u = { 0 };
     CLEANUP_FREE char *numeric = s->has_uid ? str_printf("%u", s->uid) : NULL;
     const char *who = numeric ? numeric : !str_empty(s->user) ? s->user : in->image ? in->image->config.user : NULL;
-    int r = user_lookup(in->rootfd, who, !s->groups_strict, &u, e);
+    /* docker: a group of one's own choice stands alone. CRI adds those that /etc/group has for the user. */
+    bool merge = !s->groups_strict && !(in->pod->spec.kind == ENGINE_POD_CONTAINER && who && strchr(who, ':'));
+    int r = user_lookup(in->rootfd, who, merge, &u, e);
     if (r < 0) {
         return r;
     }
@@ -270,11 +272,11 @@ static int generate(struct engine *g, struct pod *p, struct ctr *c, const struct
 
 /* ---- the monitor's part ---------------------------------------------------------------------------------------------- */
 
-static int exit_command(struct engine *g, const struct ctr *c, struct mon_create *m, struct err *e)
+/* One that stands alone gives up its address and ports when it ends, is removed or started again. */
+static int exit_command(struct engine *g, const struct pod *p, const struct ctr *c, struct mon_create *m, struct err *e)
 {
-    bool restarts = !str_empty(c->spec.restart_policy) && !str_eq(c->spec.restart_policy, "no");
     const char *argv[] = { g->self_path, "--root", g->root, "--run", g->run, "container", "cleanup", c->row.id };
-    if (!g->self_path || (!c->spec.auto_remove && !restarts)) {
+    if (!g->self_path || p->spec.kind != ENGINE_POD_CONTAINER) {
         return 0;
     }
     for (size_t i = 0; i < ARRAY_LEN(argv); i++) {
@@ -285,7 +287,7 @@ static int exit_command(struct engine *g, const struct ctr *c, struct mon_create
     return 0;
 }
 
-static int fill_create(struct engine *g, const struct ctr *c, struct mon_create *m, struct err *e)
+static int fill_create(struct engine *g, const struct pod *p, const struct ctr *c, struct mon_create *m, struct err *e)
 {
     CLEANUP_STRV char **lowers = NULL;
     int r = ctr_lowers(g, c->row.id, &lowers, e);
@@ -310,7 +312,7 @@ static int fill_create(struct engine *g, const struct ctr *c, struct mon_create 
     if (r == 0 && (!m->id || !m->bundle || !m->upper || !m->work)) {
         r = err_oom(e);
     }
-    return r < 0 ? r : exit_command(g, c, m, e);
+    return r < 0 ? r : exit_command(g, p, c, m, e);
 }
 
 int ctr_make_runtime(struct engine *g, struct pod *p, struct ctr *c, uint64_t op, struct err *e)
@@ -320,7 +322,7 @@ int ctr_make_runtime(struct engine *g, struct pod *p, struct ctr *c, uint64_t op
     mon_struct_init(&mon_create_type, &m);
     int r = op ? op_stage(g->store, op, "create", NULL, e) : 0;
     if (r == 0) {
-        r = fill_create(g, c, &m, e);
+        r = fill_create(g, p, c, &m, e);
     }
     if (r == 0) {
         r = pod_monitor(p, &mon, e);
@@ -486,6 +488,9 @@ static int create_alone(struct engine *g, const struct engine_pod_spec *ps, cons
     CLEANUP_FD int lock = -1;
     char id[ID_SIZE];
     spec.kind = ENGINE_POD_CONTAINER;
+    if (!str_empty(s->name) && ctr_name_check(s->name, e) < 0) {
+        return -EINVAL;
+    }
     /* Asked first, so that a taken name does not cost a network namespace. */
     if (!str_empty(s->name) && store_ctr_get(g->store, g->ns, s->name, &taken, NULL) == 0 && str_eq(taken.name, s->name)) {
         return err_set(e, EEXIST, ERR_EXISTS, "the container name \"%.128s\" is in use by container %.12s", s->name, taken.id);

@@ -50,6 +50,7 @@ static int make_again(struct engine *g, struct ctr *c, struct err *e)
     }
     if (r == 0 && !pod_is_up(g, &p)) {
         r = pod_down(g, &p, e);
+        r = r == 0 ? ports_take(g, &p.spec, p.row.id, e) : r;
     }
     if (r == 0) {
         r = pod_up(g, &p, 0, e);
@@ -92,16 +93,27 @@ static int make_again(struct engine *g, struct ctr *c, struct err *e)
     return r < 0 ? r : ctr_make_runtime(g, &p, c, 0, e);
 }
 
+int ctr_ready_locked(struct engine *g, struct ctr *c, struct err *e)
+{
+    CLEANUP_FREE char *dir = str_printf("%s/pods/%s", g->run, c->row.pod_id);
+    CLEANUP_MON struct mon *m = NULL;
+    int r = ctr_refresh(g, c, e);
+    if (r < 0 || ctr_lives(c) || (str_eq(c->row.state, "created") && dir && mon_connect(dir, MON_CALL_MS, &m, NULL) == 0)) {
+        return r;
+    }
+    r = make_again(g, c, e);
+    if (r == 0) {
+        r = ctr_set_state(c, "created", e);
+    }
+    return r < 0 ? r : ctr_save(g, c, e);
+}
+
 static int start_runtime(struct engine *g, struct ctr *c, const char *dir, struct err *e)
 {
     CLEANUP_MON struct mon *m = NULL;
-    int r = 0;
-    bool fresh = str_eq(c->row.state, "created") && mon_connect(dir, MON_CALL_MS, &m, NULL) == 0;
-    if (!fresh) {
-        r = make_again(g, c, e);
-        if (r == 0) {
-            r = mon_connect(dir, MON_CALL_MS, &m, e);
-        }
+    int r = ctr_ready_locked(g, c, e);
+    if (r == 0) {
+        r = mon_connect(dir, MON_CALL_MS, &m, e);
     }
     if (r == 0) {
         fault_point("start.before", NULL);

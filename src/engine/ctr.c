@@ -1,6 +1,7 @@
 /* engine/ctr.c: containers as rows: loading, keeping in step with what the monitor wrote, get, list, wait, rename. */
 #include "engine/internal.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <time.h>
@@ -324,12 +325,28 @@ int engine_ctr_list(struct engine *g, struct engine_ctrs *ret, struct err *e)
     return 0;
 }
 
+int ctr_name_check(const char *name, struct err *e)
+{
+    size_t n = 0;
+    while (isalnum((unsigned char)name[n]) || (n > 0 && name[n] != '\0' && strchr("_.-", name[n]))) {
+        n++;
+    }
+    if (n > 0 && n <= 128 && name[n] == '\0') {
+        return 0;
+    }
+    return err_set(e, EINVAL, ERR_INVALID, "invalid container name \"%.128s\": 1 to 128 letters, digits, _ . - are allowed, the first a letter or digit",
+                   name);
+}
+
 int engine_ctr_rename(struct engine *g, const char *ref, const char *name, struct err *e)
 {
     CLEANUP_CTR struct ctr c = { 0 };
     CLEANUP_FD int lock = -1;
     CLEANUP_STORE_TX struct store_tx tx = { 0 };
-    int r = ctr_load(g, ref, &c, e);
+    int r = ctr_name_check(name, e);
+    if (r == 0) {
+        r = ctr_load(g, ref, &c, e);
+    }
     if (r == 0) {
         r = ctr_lock(g, c.row.id, &lock, e);
     }

@@ -175,6 +175,18 @@ int engine_exec_sync(struct engine *g, const char *ref, char *const *args, int64
     return buf_failed(out) || buf_failed(errout) ? err_oom(e) : 0;
 }
 
+/* One that has ended is made again before its start, too. */
+static int ready(struct engine *g, const struct ctr *seen, struct err *e)
+{
+    CLEANUP_CTR struct ctr c = { 0 };
+    CLEANUP_FD int lock = -1;
+    int r = ctr_lock(g, seen->row.id, &lock, e);
+    if (r == 0) {
+        r = ctr_load(g, seen->row.id, &c, e);
+    }
+    return r < 0 ? r : ctr_ready_locked(g, &c, e);
+}
+
 int engine_ctr_attach(struct engine *g, const char *ref, bool with_stdin, struct engine_stream *ret, struct err *e)
 {
     CLEANUP_CTR struct ctr c = { 0 };
@@ -183,6 +195,12 @@ int engine_ctr_attach(struct engine *g, const char *ref, bool with_stdin, struct
     /* Before its start as well: that is how the first bytes are not missed. */
     int r = ctr_load(g, ref, &c, e);
     CLEANUP_FREE char *dir = r == 0 ? str_printf("%s/pods/%s", g->run, c.row.pod_id) : NULL;
+    if (r == 0) {
+        r = ctr_refresh(g, &c, e);
+    }
+    if (r == 0 && str_eq(c.row.state, "exited")) {
+        r = ready(g, &c, e);
+    }
     if (r == 0) {
         r = dir ? mon_connect(dir, MON_CALL_MS, &m, e) : err_oom(e);
     }

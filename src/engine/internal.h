@@ -119,7 +119,13 @@ MUST_USE int pod_down(struct engine *g, struct pod *p, struct err *e);
 bool pod_is_up(struct engine *g, const struct pod *p);
 MUST_USE int pod_monitor(const struct pod *p, struct mon **ret, struct err *e);
 
+/* ports.c */
+/* Chooses host ports that were left open; ERR_BUSY for one that is taken. id: the pod that asks. Only for people's containers. */
+MUST_USE int ports_take(struct engine *g, struct engine_pod_spec *s, const char *id, struct err *e);
+
 /* ctr.c */
+/* People's containers: "[a-zA-Z0-9][a-zA-Z0-9_.-]*". */
+MUST_USE int ctr_name_check(const char *name, struct err *e);
 MUST_USE int ctr_load(struct engine *g, const char *ref, struct ctr *ret, struct err *e);
 MUST_USE int ctr_from_row(struct engine *g, struct store_ctr *row, struct ctr *ret, struct err *e);
 /* Looks at the status file (and the process) and corrects the row. Appends the events of what happened meanwhile. */
@@ -138,6 +144,8 @@ MUST_USE int ctr_process(const struct ctr *c, struct oci_process **ret, struct e
 /* ctr-create.c */
 MUST_USE int ctr_make_runtime(struct engine *g, struct pod *p, struct ctr *c, uint64_t op, struct err *e);
 /* ctr-start.c */
+/* Network, monitor and runtime state of one that does not run, so that it can be attached to and started. */
+MUST_USE int ctr_ready_locked(struct engine *g, struct ctr *c, struct err *e);
 MUST_USE int ctr_start_locked(struct engine *g, struct ctr *c, struct err *e);
 /* ctr-stop.c */
 MUST_USE int ctr_stop_locked(struct engine *g, struct ctr *c, int64_t timeout_s, struct err *e);

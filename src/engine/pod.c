@@ -99,6 +99,28 @@ static int record(struct engine *g, const struct engine_pod_spec *s, const char 
     return r < 0 ? r : store_commit(&tx, e);
 }
 
+/* One at a time, so that of two that want a port the second one sees the first. */
+static int record_with_ports(struct engine *g, const struct engine_pod_spec *s, const char *id, const char *key, uint64_t *op,
+                             struct err *e)
+{
+    CLEANUP_FD int lock = -1;
+    struct engine_pod_spec own = *s;
+    if (s->kind != ENGINE_POD_CONTAINER || s->ports.n == 0) {
+        return record(g, s, id, key, op, e);
+    }
+    CLEANUP_FREE struct engine_port *ports = calloc(s->ports.n, sizeof(*ports));
+    if (!ports) {
+        return err_oom(e);
+    }
+    memcpy(ports, s->ports.v, s->ports.n * sizeof(*ports));
+    own.ports.v = ports;
+    int r = key_lock(g, "host-ports", &lock, e);
+    if (r == 0) {
+        r = ports_take(g, &own, id, e);
+    }
+    return r < 0 ? r : record(g, &own, id, key, op, e);
+}
+
 static int commit_ready(struct engine *g, struct pod *p, uint64_t op, struct err *e)
 {
     CLEANUP_STORE_TX struct store_tx tx = { 0 };
@@ -125,7 +147,7 @@ int pod_run_new(struct engine *g, const struct engine_pod_spec *s, const char *i
     uint64_t op = 0;
     int r = pod_lock(g, id, false, &lock, e);
     if (r == 0) {
-        r = record(g, s, id, key, &op, e);
+        r = record_with_ports(g, s, id, key, &op, e);
     }
     if (r < 0) {
         return r;

@@ -143,3 +143,35 @@ def test_terminal_detach(tare):
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     os.close(fd)
     assert tare("ps", "--format", "{{.Names}}").stdout == "tty\n"
+
+
+def test_names(tare):
+    cid = tare("create", "--network", "none", "busybox", "true").stdout.strip()
+    name = tare("ps", "-a", "--format", "{{.Names}}").stdout.strip()
+    assert "_" in name and json.loads(tare("inspect", name).stdout)[0]["Id"] == cid
+    for bad in ("a b", "a/b", "-a", ".a", "a" * 129):
+        r = tare("create", f"--name={bad}", "--network", "none", "busybox", check=False)
+        assert r.returncode == 125 and "invalid container name" in r.stderr
+        assert "invalid container name" in tare("rename", name, "--", bad, check=False).stderr
+    r = tare("create", "--name", name, "--network", "none", "busybox", check=False)
+    assert r.returncode == 125 and "is in use by container" in r.stderr
+
+
+def test_an_exit_gives_everything_back(tare):
+    """Without --rm too: what has ended keeps its files and its log, but no address, monitor or cgroup."""
+    cid = tare("run", "-d", "--network", "none", "busybox", "echo", "done").stdout.strip()
+    pod = os.path.join(tare.run_dir, "pods", cid)
+    assert tare("wait", cid).stdout == "0\n"
+    end = time.time() + 10
+    while os.path.exists(os.path.join(pod, "netns")) and time.time() < end:
+        time.sleep(0.05)
+    assert not os.path.exists(os.path.join(pod, "netns"))
+    assert not any(cid in d for top, dirs, _ in os.walk("/sys/fs/cgroup") for d in dirs)
+    assert tare("logs", cid).stdout == "done\n"
+    tare("start", "-a", cid)
+    assert tare("logs", cid).stdout == "done\ndone\n"
+
+
+def test_ps_tells_slips(tare_env):
+    assert "a status is" in tare_env("ps", "--filter", "status=foo", check=False).stderr
+    assert "no operation on" in tare_env("why", "nothing", check=False).stderr

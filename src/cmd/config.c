@@ -36,6 +36,10 @@ static const struct key keys[] = {
     { "registry.hosts_dir", KEY_STR, offsetof(struct config, hosts_dir), NULL },
     { "daemon.listen", KEY_STR, offsetof(struct config, listen), NULL },
     { "daemon.threads", KEY_U32, offsetof(struct config, threads), NULL },
+    { "streaming.address", KEY_STR, offsetof(struct config, stream_address), NULL },
+    { "streaming.port", KEY_U32, offsetof(struct config, stream_port), NULL },
+    { "streaming.connections", KEY_U32, offsetof(struct config, stream_connections), NULL },
+    { "streaming.idle_timeout", KEY_STR, offsetof(struct config, stream_idle), NULL },
 };
 
 /* One document while it is read. */

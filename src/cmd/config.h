@@ -8,6 +8,7 @@
  *     network: {cni_conf_dir, cni_bin_dirs: [..]}
  *     registry: {hosts_dir}
  *     daemon:  {listen, threads}
+ *     streaming: {address: 127.0.0.1, port: 0, connections, idle_timeout: 4h}
  */
 #pragma once
 
@@ -22,6 +23,8 @@ struct config {
     char **cni_conf_dirs, **cni_bin_dirs;
     char *hosts_dir;
     char *listen;
+    char *stream_address, *stream_idle;
+    uint32_t stream_port, stream_connections; /* 0: any, the default */
     uint32_t threads;        /* of tared's pool; 0: its default */
 };
 void config_done(struct config *c);

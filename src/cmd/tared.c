@@ -3,6 +3,7 @@
  * started at any moment, and no container notices.
  */
 #include "base/fd.h"
+#include "base/num.h"
 #include "base/opts.h"
 #include "cmd/config.h"
 #include "cmd/tared-socket.h"
@@ -276,6 +277,20 @@ static int attach_loop(struct tared *t, struct err *e)
     return r;
 }
 
+static int streaming_options(const struct tared *t, struct cri_streaming *ret, struct err *e)
+{
+    int64_t idle = 0;
+    if (t->config.stream_port > UINT16_MAX) {
+        return err_set(e, EINVAL, ERR_INVALID, "streaming.port: %u is no port", t->config.stream_port);
+    }
+    if (t->config.stream_idle && num_duration(t->config.stream_idle, &idle) < 0) {
+        return err_set(e, EINVAL, ERR_INVALID, "streaming.idle_timeout: %s is no duration", t->config.stream_idle);
+    }
+    *ret = (struct cri_streaming){ .address = t->config.stream_address, .port = (uint16_t)t->config.stream_port,
+                                   .connections = t->config.stream_connections, .idle_ns = (uint64_t)idle };
+    return 0;
+}
+
 static int start(struct tared *t, struct err *e)
 {
     struct grpc_options g = { .observe = on_call, .observe_data = t, .limits.threads = t->config.threads };
@@ -283,6 +298,7 @@ static int start(struct tared *t, struct err *e)
     r = r < 0 ? r : open_engine(t, e);
     r = r < 0 ? r : open_sockets(t, e);
     struct cri_options c = { .engine = t->engine, .log = &t->log, .handlers = t->handlers, .n_handlers = t->n_handlers };
+    r = r < 0 ? r : streaming_options(t, &c.streaming, e);
     r = r < 0 ? r : cri_new(&c, &t->cri, e);
     r = r < 0 ? r : cri_start(t->cri, e);
     r = r < 0 ? r : loop_new(&t->loop, e);
@@ -328,6 +344,7 @@ static void end(struct tared *t, int code)
 {
     socket_notify("STOPPING=1");
     unsigned left = t->server ? grpc_server_stop(t->server, STOP_MS) : 0;
+    left += t->cri ? cri_stop_streams(t->cri, STOP_MS) : 0;
     if (left > 0 || t->has_recover) {
         struct timespec until;
         clock_gettime(CLOCK_REALTIME, &until);

@@ -4,6 +4,7 @@
 #include "cri/cache.h"
 #include "cri/cri.h"
 #include "cri/pb.h"
+#include "cri/streaming.h"
 
 #include <pthread.h>
 
@@ -13,6 +14,7 @@ struct cri {
     const struct cri_handler *handlers;
     size_t n_handlers;
     struct cri_cache *cache;
+    struct streaming *streaming;
     char *fs_images, *fs_containers; /* mount points for the figures of file systems; NULL: unknown */
     /* the thread that follows the event log */
     pthread_t thread;

@@ -112,6 +112,7 @@ int cri_new(const struct cri_options *o, struct cri **ret, struct err *e)
     pthread_mutex_init(&c->lock, NULL);
     pthread_cond_init(&c->cond, NULL);
     int r = cache_new(o->engine, &c->cache, e);
+    r = r < 0 ? r : streaming_new(o->engine, &o->streaming, &c->streaming, e);
     if (r < 0) {
         cri_free(c);
         return r;
@@ -131,6 +132,7 @@ void cri_free(struct cri *c)
         return;
     }
     cri_stop(c);
+    streaming_free(c->streaming);
     cache_free(c->cache);
     strv_free(c->ids);
     free(c->fs_images);
@@ -138,4 +140,9 @@ void cri_free(struct cri *c)
     pthread_cond_destroy(&c->cond);
     pthread_mutex_destroy(&c->lock);
     free(c);
+}
+
+unsigned cri_stop_streams(struct cri *c, int timeout_ms)
+{
+    return streaming_stop(c->streaming, timeout_ms);
 }

@@ -154,7 +154,7 @@ int cri_start(struct cri *c, struct err *e)
         return err_sys(e, r, "start thread");
     }
     c->has_thread = true;
-    return 0;
+    return streaming_start(c->streaming, e);
 }
 
 void cri_stop(struct cri *c)

@@ -16,7 +16,7 @@ ALLOWED = {
     "oci": "spec sys base",
     "monitor": "oci ipc spec sys base",
     "engine": "image net ipc store spec sys base",
-    "cri": "engine http spec sys base",
+    "cri": "engine http ipc spec sys base",
     "cmd": "cri engine image net ipc store spec http sys base oci monitor",
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.M)

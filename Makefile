@@ -1,6 +1,7 @@
 # make            optimised programs in build/bin
 # make demo       installs what is missing, builds, and shows the main job on real input, without a network
 # make test       builds and runs the tests (unit, lint, fuzz corpora, root, interop)
+# make test-v2    the suites for pure cgroup v2 and systemd, in a User-Mode Linux machine (part of make test; RIG_TIMEOUT=600 seconds)
 # make sanitize   the same under ASan and UBSan, and the threaded programs' unit tests under TSan
 # make bench      benchmarks against the floor and the peers (prints a table)
 # make fuzz       long fuzzing, FUZZ_SECONDS for each target (default 60); needs clang
@@ -11,7 +12,7 @@ PREFIX ?= /usr/local
 JOBS ?= $(shell nproc)
 PYTEST = /usr/bin/python3 -m pytest
 
-.PHONY: all deps demo test unit root interop lint sanitize bench fuzz critest install clean
+.PHONY: all deps demo test test-v2 unit root interop lint sanitize bench fuzz critest install clean
 
 all: deps $(BUILD)/build.ninja
 	@ninja -C $(BUILD) -j$(JOBS)
@@ -31,6 +32,10 @@ test:
 	@scripts/install-deps test
 	@$(MAKE) --no-print-directory all
 	@scripts/test $(BUILD)
+
+test-v2: all
+	@scripts/install-deps rig
+	@tests/rig/suite $(BUILD)
 
 unit: all
 	@meson test -C $(BUILD) --suite unit --suite fuzz --print-errorlogs

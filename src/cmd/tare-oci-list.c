@@ -1,13 +1,10 @@
-/* cmd/tare-oci-list.c: list and ps. */
+/* cmd/tare-oci-list.c: list. */
 #include "cmd/tare-oci.h"
-
-#include "base/num.h"
-#include "sys/spawn.h"
 
 #include <errno.h>
 #include <stdio.h>
 
-static int check_format(const char *format, struct err *e)
+int rt_check_format(const char *format, struct err *e)
 {
     if (str_eq(format, "table") || str_eq(format, "json")) {
         return 0;
@@ -86,7 +83,7 @@ int rt_list(void *globals, void *args, int argc, char **argv)
     CLEANUP_BUF struct buf out = { 0 };
     static const char *const header[COLUMNS] = { "ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER" };
     bool json = str_eq(a->format, "json") && !a->quiet;
-    int r = check_format(a->format, &e);
+    int r = rt_check_format(a->format, &e);
     r = r < 0 ? r : oci_list(g->root, &ids, &e);
     for (size_t i = 0; r == 0 && i < COLUMNS; i++) {
         r = strv_push(&cells, header[i]) < 0 ? err_oom(&e) : 0;
@@ -101,108 +98,6 @@ int rt_list(void *globals, void *args, int argc, char **argv)
     buf_adds(&out, json ? "]\n" : "");
     if (!a->quiet && !json) {
         add_table(cells, &out);
-    }
-    return rt_print(g, &out);
-}
-
-static bool has_pid(const pid_t *pids, size_t n, const char *text)
-{
-    uint32_t pid;
-    for (size_t i = 0; num_u32(text, &pid) == 0 && i < n; i++) {
-        if (pids[i] == (pid_t)pid) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* The n-th word of a line, copied; "" when there are fewer. */
-static void nth_word(const char *line, size_t n, char *out, size_t len)
-{
-    for (;; n--) {
-        line += strspn(line, " \t");
-        size_t word = strcspn(line, " \t\n");
-        if (n == 0 || word == 0) {
-            snprintf(out, len, "%.*s", (int)word, line);
-            return;
-        }
-        line += word;
-    }
-}
-
-/* ps's output without the processes that are not the container's. */
-static int filter(char *text, const pid_t *pids, size_t n, struct buf *out, struct err *e)
-{
-    size_t column = SIZE_MAX;
-    char word[64];
-    for (char *line = strtok_r(text, "\n", &text); line; line = strtok_r(NULL, "\n", &text)) {
-        bool header = column == SIZE_MAX;
-        for (size_t i = 0; header && column == SIZE_MAX && i < 64; i++) {
-            nth_word(line, i, word, sizeof(word));
-            if (strcmp(word, "PID") == 0) {
-                column = i;
-            }
-        }
-        if (column == SIZE_MAX) {
-            return err_set(e, EINVAL, ERR_INVALID, "ps shows no column PID with these options");
-        }
-        nth_word(line, column, word, sizeof(word));
-        if (header || has_pid(pids, n, word)) {
-            buf_addf(out, "%s\n", line);
-        }
-    }
-    return 0;
-}
-
-static int run_ps(int argc, char **argv, const pid_t *pids, size_t n, struct buf *out, struct err *e)
-{
-    CLEANUP_STRV char **words = NULL;
-    CLEANUP_BUF struct buf text = { 0 };
-    CLEANUP_BUF struct buf errors = { 0 };
-    int r = strv_push(&words, "ps");
-    for (int i = 0; r == 0 && i < argc; i++) {
-        r = strv_push(&words, argv[i]);
-    }
-    if (r == 0 && argc == 0) {
-        r = strv_push(&words, "-ef");
-    }
-    if (r < 0) {
-        return err_oom(e);
-    }
-    const struct spawn_options o = { .path = "ps", .argv = words };
-    int code = 0;
-    r = spawn_run(&o, NULL, 0, 64 << 20, 30000, &text, &errors, &code, e);
-    if (r < 0) {
-        return err_wrap(e, "ps");
-    }
-    if (code != 0) {
-        return err_set(e, EINVAL, ERR_INVALID, "ps failed: %.*s", (int)strcspn(buf_str(&errors), "\n"), buf_str(&errors));
-    }
-    return text.len > 0 ? filter(text.data, pids, n, out, e) : 0;
-}
-
-int rt_ps(void *globals, void *args, int argc, char **argv)
-{
-    const struct rt *g = globals;
-    const struct rt_list_args *a = args;
-    struct err e = { 0 };
-    CLEANUP_OCI_CONTAINER struct oci_container *k = NULL;
-    CLEANUP_OCI_CGROUP struct oci_cgroup *cg = NULL;
-    CLEANUP_FREE pid_t *pids = NULL;
-    CLEANUP_BUF struct buf out = { 0 };
-    size_t n = 0;
-    if (check_format(a->format, &e) < 0 || oci_load(g->root, argv[0], &k, &e) < 0 ||
-        oci_cgroup_open(k->cgroup, &cg, &e) < 0 || oci_cgroup_pids(cg, &pids, &n, &e) < 0) {
-        return rt_fail(g, 1, &e);
-    }
-    if (str_eq(a->format, "json")) {
-        buf_addc(&out, '[');
-        for (size_t i = 0; i < n; i++) {
-            buf_addf(&out, "%s%d", i ? "," : "", (int)pids[i]);
-        }
-        buf_adds(&out, "]\n");
-    } else if (run_ps(argc - 1, argv + 1, pids, n, &out, &e) < 0) {
-        return rt_fail(g, 1, &e);
     }
     return rt_print(g, &out);
 }

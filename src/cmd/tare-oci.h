@@ -90,6 +90,8 @@ MUST_USE int rt_write_pid(const char *path, pid_t pid, struct err *e);
  */
 MUST_USE int rt_console_pair(int pair[2], struct err *e);
 MUST_USE int rt_console_take(int sock, int *ret_master, struct err *e);
+/* --format of list and ps. */
+MUST_USE int rt_check_format(const char *format, struct err *e);
 /* Before a process in the foreground starts: what comes from now on is forwarded by rt_wait(). */
 void rt_hold_signals(void);
 /*

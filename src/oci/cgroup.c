@@ -126,11 +126,13 @@ static void controllers_enable(int dir)
             buf_addf(&want, "%s+%s", want.len ? " " : "", w);
         }
     }
-    if (want.len && file_write(dir, "cgroup.subtree_control", buf_str(&want), want.len, &e) < 0) {
-        /* One refused controller refuses the line: try each. */
-        for (char *w = strtok_r(want.data, " ", &save); w; w = strtok_r(NULL, " ", &save)) {
-            (void)!file_write(dir, "cgroup.subtree_control", w, strlen(w), &e);
-        }
+    int r = want.len ? file_write(dir, "cgroup.subtree_control", buf_str(&want), want.len, &e) : 0;
+    /*
+     * One refused controller refuses the line: try each. But not in a cgroup with processes of its own (EBUSY): there only the
+     * threaded ones would be taken, and that makes the folders below invalid for processes.
+     */
+    for (char *w = r < 0 && r != -EBUSY ? strtok_r(want.data, " ", &save) : NULL; w; w = strtok_r(NULL, " ", &save)) {
+        (void)!file_write(dir, "cgroup.subtree_control", w, strlen(w), &e);
     }
 }
 
@@ -142,10 +144,10 @@ static int copy_value(int from, int to, const char *file)
     return r < 0 || b.len < 2 ? r : file_write(to, file, buf_str(&b), b.len, &e);
 }
 
-/* One step down, made if need be. v1 cpusets begin empty, and then take no process. */
-static int step_down(const struct cg_hierarchy *h, int parent, const char *name, bool *made)
+/* One step down, made if need be. v1 cpusets begin empty, and then take no process. limits: the folder is going to have some. */
+static int step_down(const struct cg_hierarchy *h, int parent, const char *name, bool limits, bool *made)
 {
-    if (h->v2) {
+    if (h->v2 && limits) {
         controllers_enable(parent);
     }
     *made = mkdirat(parent, name, 0755) == 0;
@@ -174,7 +176,7 @@ static int walk_down(struct oci_cgroup *cg, size_t i, struct err *e)
     int r = copy ? 0 : err_oom(e);
     bool made = false;
     for (char *name = copy ? strtok_r(copy, "/", &save) : NULL; r == 0 && name; name = strtok_r(NULL, "/", &save)) {
-        int next = step_down(h, dir, name, &made);
+        int next = step_down(h, dir, name, true, &made);
         if (next < 0) {
             r = err_sys(e, -next, "create cgroup %s%s", h->mount, cg->path);
         } else {
@@ -351,7 +353,7 @@ static int sub_enter(struct oci_cgroup *cg, size_t i, const char *child, struct 
     if (parent < 0) {
         return 0;
     }
-    int fd = step_down(&cg->machine.h[i], parent, child, &made);
+    int fd = step_down(&cg->machine.h[i], parent, child, false, &made);
     if (fd < 0) {
         return err_sys(e, -fd, "create cgroup %s/%s", cg->path, child);
     }

@@ -223,7 +223,9 @@ def test_ps(oci):
     assert oci.state(cid)["pid"] in pids and len(pids) == 2
     out = oci("ps", cid).stdout
     assert "PID" in out.splitlines()[0] and "sleep 998" in out and len(out.splitlines()) == 3
-    assert "sleep 999" in oci("ps", cid, "-o", "pid,args").stdout
+    assert re.match(r"root +%d +\d+ +0 \d\d:\d\d \? +00:00:00 sleep 998$" % oci.state(cid)["pid"], out.splitlines()[1])
+    out = oci("ps", cid, "-o", "pid,args").stdout
+    assert "sleep 999" in out and "PID" in out.splitlines()[0] and len(out.splitlines()) == 3
 
 
 def test_spec_runs(oci):
@@ -284,7 +286,7 @@ def test_rlimits_of_a_user(oci):
 def test_limits_from_config(oci):
     def limits(c):
         c["linux"]["resources"].update(memory={"limit": 64 << 20, "swap": 128 << 20}, pids={"limit": 33},
-                                       cpu={"shares": 512, "quota": 40000, "period": 100000, "cpus": "0"})
+                                       cpu={"shares": 512, "quota": 40000, "period": 100000})
     cid = oci.up(edit=limits)
     assert read_limit(oci, cid, "memory.limit_in_bytes", "memory.max") == str(64 << 20)
     assert oci.cgroup_file(cid, "pids.max") == "33"
@@ -294,7 +296,23 @@ def test_limits_from_config(oci):
         assert oci.cgroup_file(cid, "cpu.shares") == "512"
         assert oci.cgroup_file(cid, "cpu.cfs_quota_us") == "40000"
         assert oci.cgroup_file(cid, "memory.memsw.limit_in_bytes") == str(128 << 20)
-        assert oci.cgroup_file(cid, "cpuset.cpus") == "0"
+
+
+def has_controller(name):
+    with open("/proc/cgroups") as f:
+        return any(line.split()[0] == name and line.split()[3] == "1" for line in f)
+
+
+@pytest.mark.skipif(not has_controller("cpuset"), reason="the kernel has no cpuset controller")
+def test_cpuset_from_config(oci):
+    cid = oci.up(edit=lambda c: c["linux"]["resources"].update(cpu={"cpus": "0"}))
+    assert oci.cgroup_file(cid, "cpuset.cpus") == "0"
+
+
+@pytest.mark.skipif(has_controller("cpuset"), reason="the kernel has a cpuset controller")
+def test_cpuset_where_there_is_none(oci):
+    r = oci.run("true", edit=lambda c: c["linux"]["resources"].update(cpu={"cpus": "0"}), check=False)
+    assert r.returncode == 1 and "linux.resources.cpu: this machine has no 'cpuset' cgroup controller" in r.stderr
 
 
 def test_update_flags(oci):

@@ -125,9 +125,14 @@ def test_mount_target_that_is_being_swapped(oci, workdir):
     def swap():
         x = os.path.join(oci.rootfs, "x")
         while not stop.is_set():
-            os.rename(a, x)
-            os.rename(b, a)
-            os.rename(x, b)
+            try:
+                os.rename(a, x)
+                os.rename(b, a)
+                os.rename(x, b)
+            except OSError:     # the runtime has made a folder in the moment when there was none
+                shutil.rmtree(a, ignore_errors=True)
+                if os.path.lexists(x):
+                    os.rename(x, a)
 
     t = threading.Thread(target=swap)
     t.start()

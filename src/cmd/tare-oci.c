@@ -10,7 +10,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <malloc.h>
 #include <seccomp.h>
 #include <stdio.h>
@@ -322,33 +321,13 @@ static void heap_prepare(void)
     mallopt(M_TRIM_THRESHOLD, 4 << 20);
 }
 
-/* Looked up before we execute ourselves again: afterwards our own path says nothing. */
-static void name_systemd_helper(char *const *argv)
-{
-    char self[PATH_MAX];
-    while (*argv && !str_starts(*argv, "--systemd-cgroup")) {
-        argv++;
-    }
-    ssize_t n = !*argv || getenv("TARE_SYSTEMD_HELPER") ? -1 : readlink("/proc/self/exe", self, sizeof(self) - 1);
-    self[n > 0 ? n : 0] = '\0';
-    char *slash = strrchr(self, '/');
-    if (slash) {
-        *slash = '\0';
-        CLEANUP_FREE char *path = str_printf("%s/tare-systemd-helper", self);
-        if (path && access(path, X_OK) == 0) {
-            setenv("TARE_SYSTEMD_HELPER", path, 1);
-        }
-    }
-}
-
 int main(int argc, char **argv)
 {
     struct err e = { 0 };
     struct rt g = { 0 };
     char root_buf[4096];
     CLEANUP_COMMAND_LINE struct command_line l = { 0 };
-    name_systemd_helper(argv);
-    /* From here on nobody in a container can write our program. */
+    /* Before the arguments are parsed, which reorders them. From here on nobody in a container can write our program. */
     int r = makes_process(argv) ? self_protect(argv, &e) : 0;
     if (r < 0) {
         return rt_fail(&g, 1, &e);

@@ -152,7 +152,7 @@ static int memory_apply(const struct oci_cgroup *cg, const struct oci_memory *m,
  * 2 … 262144 shares on 1 … 10000 weight so that the defaults meet, 1024 and 100: the parabola in the logarithms that the newest
  * peers agreed on (a straight line made 39 of 1024).
  */
-static uint64_t weight_of_shares(uint64_t shares)
+uint64_t cgroup_weight_of_shares(uint64_t shares)
 {
     if (shares <= 2 || shares >= 262144) {
         return shares <= 2 ? 1 : 10000;
@@ -192,7 +192,7 @@ static int cpu_v2(const struct oci_cgroup *cg, int dir, const struct oci_cpu *c,
         r = cgroup_write_i64(cg, dir, "cpu.idle", *c->idle, e);
     }
     if (r == 0 && c->shares && *c->shares && !(c->idle && *c->idle)) {
-        r = cgroup_write_i64(cg, dir, "cpu.weight", (int64_t)weight_of_shares(*c->shares), e);
+        r = cgroup_write_i64(cg, dir, "cpu.weight", (int64_t)cgroup_weight_of_shares(*c->shares), e);
     }
     if (r == 0 && ((c->quota && *c->quota) || (c->period && *c->period))) {
         r = cpu_max(cg, dir, c, e);
@@ -285,19 +285,22 @@ static int throttle(const struct oci_cgroup *cg, int dir, bool v2, const struct 
     return 0;
 }
 
+uint64_t cgroup_io_weight(uint16_t weight)
+{
+    return weight <= 10 ? 1 : 1 + ((uint64_t)weight - 10) * 9999 / 990;
+}
+
 static int io_weight(const struct oci_cgroup *cg, int dir, bool v2, const struct oci_block_io *b, struct err *e)
 {
     int r = 0;
     if (b->weight && *b->weight) {
-        /* 10 … 1000 on 1 … 10000 */
-        int64_t io = 1 + ((int64_t)*b->weight - 10) * 9999 / 990;
         const char *v1 = faccessat(dir, "blkio.weight", F_OK, 0) == 0 ? "blkio.weight" : "blkio.bfq.weight";
         if (!v2) {
             r = cgroup_write_i64(cg, dir, v1, *b->weight, e);
         } else if (faccessat(dir, "io.bfq.weight", F_OK, 0) == 0) {
             r = cgroup_write_i64(cg, dir, "io.bfq.weight", *b->weight, e);
         } else {
-            r = cgroup_write_i64(cg, dir, "io.weight", io < 1 ? 1 : io, e);
+            r = cgroup_write_i64(cg, dir, "io.weight", (int64_t)cgroup_io_weight(*b->weight), e);
         }
     }
     for (size_t i = 0; r == 0 && i < b->weight_device.n; i++) {
@@ -436,7 +439,10 @@ static int unified_apply(const struct oci_cgroup *cg, const struct str_map *m, s
 
 int oci_cgroup_apply(struct oci_cgroup *cg, const struct oci_resources *res, bool update, struct err *e)
 {
-    int r = memory_apply(cg, res->memory, e);
+    int r = update && cg->unit ? systemd_scope_update(cg, res, e) : 0;
+    if (r == 0) {
+        r = memory_apply(cg, res->memory, e);
+    }
     if (r == 0) {
         r = cpu_apply(cg, res->cpu, e);
     }

@@ -5,6 +5,7 @@
  */
 #include "base/fd.h"
 #include "oci/cgroup.h"
+#include "sys/self.h"
 #include "sys/spawn.h"
 
 #include <errno.h>
@@ -49,6 +50,25 @@ static int slice_expand(const char *slice, struct buf *out, struct err *e)
     return 0;
 }
 
+/*
+ * Whether the user's own manager is asked, and as whom. In a user namespace (rootless engines run us as its root) the user is whoever
+ * root is outside.
+ */
+static bool user_manager(uid_t *ret_uid)
+{
+    CLEANUP_BUF struct buf map = { 0 };
+    unsigned inside, outside, length;
+    uid_t uid = geteuid();
+    if (uid == 0 && file_read(AT_FDCWD, "/proc/self/uid_map", 4096, &map, NULL) == 0 &&
+        sscanf(buf_str(&map), "%u %u %u", &inside, &outside, &length) == 3 && inside == 0) {
+        uid = outside;
+    }
+    if (ret_uid) {
+        *ret_uid = uid;
+    }
+    return uid != 0;
+}
+
 void systemd_names_done(struct systemd_names *n)
 {
     free(n->slice);
@@ -72,7 +92,9 @@ int systemd_names_parse(const char *cgroups_path, const char *id, struct systemd
     n.text = str_printf("systemd:%s", whole);
     *prefix++ = '\0';
     *name++ = '\0';
-    n.slice = strdup(*whole ? whole : geteuid() == 0 ? "system.slice" : "user.slice");
+    uid_t uid;
+    bool user = user_manager(&uid);
+    n.slice = strdup(*whole ? whole : user ? "user.slice" : "system.slice");
     n.unit = str_ends(name, ".slice") ? strdup(name) : str_printf("%s%s%s.scope", prefix, *prefix ? "-" : "", name);
     if (!n.slice || !n.unit || !n.text) {
         return err_oom(e);
@@ -81,6 +103,9 @@ int systemd_names_parse(const char *cgroups_path, const char *id, struct systemd
     r = r < 0 ? r : name_check(n.unit, strlen(n.unit), "unit", e);
     if (r == 0 && str_ends(n.unit, ".slice")) {
         r = err_set(e, EOPNOTSUPP, ERR_UNSUPPORTED, "linux.cgroupsPath: '%s': a container cannot be a slice", n.unit);
+    }
+    if (user) { /* its slices are below its own service */
+        buf_addf(&path, "/user.slice/user-%u.slice/user@%u.service", uid, uid);
     }
     r = r < 0 ? r : slice_expand(n.slice, &path, e);
     if (r < 0) {
@@ -96,26 +121,31 @@ int systemd_names_parse(const char *cgroups_path, const char *id, struct systemd
     return 0;
 }
 
-/* Named by who started us, else beside our own program, else by PATH. */
+/* Beside our own program, else in libexec, else by PATH. */
 static char *helper_path(void)
 {
-    char self[PATH_MAX];
-    const char *named = secure_getenv("TARE_SYSTEMD_HELPER");
-    if (named) {
-        return strdup(named);
-    }
-    ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-    self[n > 0 ? n : 0] = '\0';
-    char *slash = strrchr(self, '/');
-    if (slash) {
-        *slash = '\0';
-        char *path = str_printf("%s/tare-systemd-helper", self);
+    static const char *const places[] = { "", "/../libexec/tare", "/../libexec" };
+    CLEANUP_FREE char *dir = self_dir();
+    for (size_t i = 0; dir && i < ARRAY_LEN(places); i++) {
+        CLEANUP_FREE char *path = str_printf("%s%s/tare-systemd-helper", dir, places[i]);
         if (!path || access(path, X_OK) == 0) {
-            return path;
+            return PTR_STEAL(path);
         }
-        free(path);
     }
     return strdup("tare-systemd-helper");
+}
+
+/* helper, --user or --system, verb and its operands */
+static int helper_argv(const char *verb, const char *unit, const char *slice, char ***ret, struct err *e)
+{
+    CLEANUP_FREE char *helper = helper_path();
+    const char *const words[] = { helper, user_manager(NULL) ? "--user" : "--system", verb, unit, slice };
+    for (size_t i = 0; helper && i < ARRAY_LEN(words) && words[i]; i++) {
+        if (strv_push(ret, words[i]) < 0) {
+            return err_oom(e);
+        }
+    }
+    return helper ? 0 : err_oom(e);
 }
 
 /* The helper's one line. */
@@ -143,37 +173,26 @@ static int read_answer(int fd, struct err *e)
     return strcmp(line, "ok") == 0 ? 0 : err_set(e, EIO, ERR_UNAVAILABLE, "systemd cgroup driver: %s", line);
 }
 
-/* org.systemd.property.NAME annotations as NAME=VALUE. */
-static int add_properties(const struct str_map *annotations, char ***argv, struct err *e)
+static bool has_cpusets(const struct oci_cgroup *cg)
 {
-    static const char prefix[] = "org.systemd.property.";
-    for (size_t i = 0; annotations && i < annotations->n; i++) {
-        if (!str_starts(annotations->v[i].key, prefix)) {
-            continue;
-        }
-        CLEANUP_FREE char *p = str_printf("%s=%s", annotations->v[i].key + strlen(prefix), annotations->v[i].value);
-        if (!p || strv_push(argv, p) < 0) {
-            return err_oom(e);
-        }
-    }
-    return 0;
+    const struct cg_hierarchy *h = cg_machine_find(&cg->machine, "cpuset");
+    return h && h->v2 && cg_list_has(h->controllers, "cpuset");
 }
 
-int systemd_scope_start(struct oci_cgroup *cg, const struct systemd_names *n, const struct str_map *annotations, struct err *e)
+int systemd_scope_start(struct oci_cgroup *cg, const struct systemd_names *n, const struct oci_spec *spec, struct err *e)
 {
-    CLEANUP_FREE char *helper = helper_path();
     CLEANUP_STRV char **argv = NULL;
     int in[2] = { -1, -1 }, out[2] = { -1, -1 };
-    if (!helper || strv_push(&argv, helper) < 0 || strv_push(&argv, "start") < 0 || strv_push(&argv, n->unit) < 0 ||
-        strv_push(&argv, n->slice) < 0) {
-        return err_oom(e);
+    int r = helper_argv("start", n->unit, n->slice, &argv, e);
+    if (r == 0 && spec && spec->linux && spec->linux->resources) {
+        r = systemd_limits(spec->linux->resources, has_cpusets(cg), &argv, e);
     }
-    int r = add_properties(annotations, &argv, e);
+    r = r == 0 && spec ? systemd_annotations(&spec->annotations, &argv, e) : r;
     if (r == 0 && (pipe2(in, O_CLOEXEC) < 0 || pipe2(out, O_CLOEXEC) < 0)) {
         r = err_sys(e, errno, "pipe");
     }
     const struct spawn_fd fds[] = { { in[0], 0 }, { out[1], 1 }, { STDERR_FILENO, 2 } };
-    const struct spawn_options o = { .path = helper, .argv = argv, .fds = fds, .n_fds = ARRAY_LEN(fds) };
+    const struct spawn_options o = { .path = argv ? argv[0] : NULL, .argv = argv, .fds = fds, .n_fds = ARRAY_LEN(fds) };
     pid_t pid;
     if (r == 0) {
         r = spawn(&o, &cg->helper, &pid, e);
@@ -200,13 +219,34 @@ void systemd_helper_release(struct oci_cgroup *cg)
     }
 }
 
+/* Runs the helper to its end. */
+static int helper_run(char **argv, struct err *e)
+{
+    const struct spawn_options o = { .path = argv[0], .argv = argv };
+    CLEANUP_BUF struct buf out = { 0 };
+    int code;
+    int r = spawn_run(&o, NULL, 0, 4096, ANSWER_TIMEOUT_MS, &out, NULL, &code, e);
+    if (r < 0) {
+        return err_wrap(e, "systemd cgroup driver");
+    }
+    const char *text = buf_str(&out);
+    return code == 0 ? 0 : err_set(e, EIO, ERR_UNAVAILABLE, "systemd cgroup driver: %.*s", (int)strcspn(text, "\n"), text);
+}
+
+int systemd_scope_update(const struct oci_cgroup *cg, const struct oci_resources *res, struct err *e)
+{
+    CLEANUP_STRV char **argv = NULL;
+    int r = helper_argv("set", cg->unit, NULL, &argv, e);
+    size_t words = strv_len(argv);
+    r = r < 0 ? r : systemd_limits(res, has_cpusets(cg), &argv, e);
+    return r < 0 || strv_len(argv) == words ? r : helper_run(argv, e);
+}
+
+/* An error is none: a scope without processes ends by itself. */
 void systemd_scope_stop(const char *unit)
 {
-    CLEANUP_FREE char *helper = helper_path();
-    char *const argv[] = { helper, (char *)(uintptr_t) "stop", (char *)(uintptr_t)unit, NULL };
-    const struct spawn_options o = { .path = helper, .argv = argv };
-    int code;
-    if (helper) {
-        (void)!spawn_run(&o, NULL, 0, 4096, ANSWER_TIMEOUT_MS, NULL, NULL, &code, NULL);
+    CLEANUP_STRV char **argv = NULL;
+    if (helper_argv("stop", unit, NULL, &argv, NULL) == 0) {
+        (void)!helper_run(argv, NULL);
     }
 }

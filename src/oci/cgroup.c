@@ -297,7 +297,7 @@ static int hierarchies_make(struct oci_cgroup *cg, struct err *e)
     return r;
 }
 
-int oci_cgroup_create(const char *cgroups_path, const char *id, bool systemd, const struct str_map *annotations, struct oci_cgroup **ret,
+int oci_cgroup_create(const char *cgroups_path, const char *id, bool systemd, const struct oci_spec *spec, struct oci_cgroup **ret,
                       struct err *e)
 {
     CLEANUP(systemd_names_done) struct systemd_names names = { 0 };
@@ -305,7 +305,7 @@ int oci_cgroup_create(const char *cgroups_path, const char *id, bool systemd, co
     int r = systemd ? systemd_names_parse(cgroups_path, id, &names, e) : 0;
     r = r < 0 ? r : cgroup_name(cgroups_path, id, systemd ? &names : NULL, &cg, e);
     if (r == 0 && systemd) {
-        r = systemd_scope_start(cg, &names, annotations, e);
+        r = systemd_scope_start(cg, &names, spec, e);
     }
     if (r < 0) {
         return r;

@@ -30,6 +30,10 @@ MUST_USE int cgroup_write_i64(const struct oci_cgroup *cg, int dir, const char *
 /* The text of the cgroup that oci_cgroup_create() would make; NULL when out of memory. */
 char *cgroup_text_of(const char *cgroups_path, const char *id, bool systemd);
 
+/* cgroup-limits.c: v1's numbers as v2's, 1 to 10000 */
+uint64_t cgroup_weight_of_shares(uint64_t shares);
+uint64_t cgroup_io_weight(uint16_t weight);
+
 /* cgroup-devices.c */
 MUST_USE int cgroup_devices_apply(struct oci_cgroup *cg, const struct oci_resources *r, struct err *e);
 struct bpf_insn;
@@ -45,7 +49,14 @@ struct systemd_names {
 /* cgroups_path as above without "systemd:"; empty: a scope of the default slice. */
 MUST_USE int systemd_names_parse(const char *cgroups_path, const char *id, struct systemd_names *ret, struct err *e);
 void systemd_names_done(struct systemd_names *n);
-/* Makes the scope; it lives as long as there are processes in it, the helper being the first. */
-MUST_USE int systemd_scope_start(struct oci_cgroup *cg, const struct systemd_names *n, const struct str_map *annotations, struct err *e);
+/* Makes the scope; it lives as long as there are processes in it, the helper being the first. spec: limits and annotations; NULL: none. */
+MUST_USE int systemd_scope_start(struct oci_cgroup *cg, const struct systemd_names *n, const struct oci_spec *spec, struct err *e);
+/* Tells systemd of new limits. */
+MUST_USE int systemd_scope_update(const struct oci_cgroup *cg, const struct oci_resources *res, struct err *e);
 void systemd_helper_release(struct oci_cgroup *cg);
 void systemd_scope_stop(const char *unit);
+
+/* systemd-properties.c: append NAME=VALUE to *list. cpusets: the machine's v2 hierarchy has them. */
+MUST_USE int systemd_limits(const struct oci_resources *res, bool cpusets, char ***list, struct err *e);
+/* org.systemd.property.NAME */
+MUST_USE int systemd_annotations(const struct str_map *annotations, char ***list, struct err *e);

@@ -123,7 +123,7 @@ static int cgroup_make(struct ctr *c, struct err *e)
             return r;
         }
     }
-    return oci_cgroup_create(path, c->args->id, c->args->systemd_cgroup, &c->spec->annotations, &c->cgroup, e);
+    return oci_cgroup_create(path, c->args->id, c->args->systemd_cgroup, c->spec, &c->cgroup, e);
 }
 
 static int open_all(struct ctr *c, struct oci_created *out, struct err *e)

@@ -140,8 +140,11 @@ static inline void oci_cgroup_free_p(struct oci_cgroup **cg)
     oci_cgroup_free(*cg);
 }
 #define CLEANUP_OCI_CGROUP CLEANUP(oci_cgroup_free_p)
-/* Makes the folders (text as above is made of linux.cgroupsPath and id). Existing ones with processes are ERR_EXISTS. */
-MUST_USE int oci_cgroup_create(const char *cgroups_path, const char *id, bool systemd, const struct str_map *annotations,
+/*
+ * Makes the folders (text as above is made of linux.cgroupsPath and id). Existing ones with processes are ERR_EXISTS. spec: what systemd
+ * is told of limits and annotations; may be NULL.
+ */
+MUST_USE int oci_cgroup_create(const char *cgroups_path, const char *id, bool systemd, const struct oci_spec *spec,
                                struct oci_cgroup **ret, struct err *e);
 const char *oci_cgroup_text(const struct oci_cgroup *cg);
 /* Directory of the v2 hierarchy for CLONE_INTO_CGROUP; -1 when there is none. Owned by cg. */

@@ -202,11 +202,62 @@ static void test_systemd_names(void **state)
     }
 }
 
+static void check_list(char **list, const char *const *want)
+{
+    for (size_t i = 0; want[i]; i++) {
+        assert_true(i < strv_len(list));
+        assert_string_equal(list[i], want[i]);
+    }
+}
+
+static void test_systemd_limits(void **state)
+{
+    (void)state;
+    static const char json[] =
+        "{\"memory\":{\"limit\":1000,\"swap\":3000},\"cpu\":{\"shares\":1024,\"quota\":10000,\"period\":30000,\"cpus\":\"0-2,9\"},"
+        "\"pids\":{\"limit\":-1},\"blockIO\":{\"weight\":1000},\"unified\":{\"memory.high\":\"max\",\"io.max\":\"x\"}}";
+    static const char *const want[] = { "MemoryMax=uint64 1000", "MemorySwapMax=uint64 2000", "CPUWeight=uint64 100",
+                                        "CPUQuotaPeriodUSec=uint64 30000", "CPUQuotaPerSecUSec=uint64 340000", "AllowedCPUs=[byte 7, 2]",
+                                        "TasksMax=uint64 18446744073709551615", "IOWeight=uint64 10000",
+                                        "MemoryHigh=uint64 18446744073709551615", NULL };
+    struct oci_resources r = { 0 };
+    struct err e = { 0 };
+    CLEANUP_STRV char **list = NULL;
+    CHECK_EQ(json_parse(&oci_resources_type, json, sizeof(json) - 1, &r, &e), 0);
+    CHECK_EQ(systemd_limits(&r, true, &list, &e), 0);
+    check_list(list, want);
+    CHECK_EQ(strv_len(list), ARRAY_LEN(want) - 1);
+    json_free(&oci_resources_type, &r);
+}
+
+static void test_systemd_annotations(void **state)
+{
+    (void)state;
+    static const char *const want[] = { "TimeoutStopUSec=uint64 1500000", "Description='x'", NULL };
+    static const char *const bad[][2] = { { "org.systemd.property.", "1" }, { "org.systemd.property.a b", "1" },
+                                          { "org.systemd.property.XSec", "-1" }, { "org.systemd.property.XSec", "1x" } };
+    struct err e = { 0 };
+    CLEANUP_STRV char **list = NULL;
+    CLEANUP(str_map_done) struct str_map m = { 0 };
+    CHECK_EQ(str_map_set(&m, "org.systemd.property.TimeoutStopSec", "1.5"), 0);
+    CHECK_EQ(str_map_set(&m, "other", "x"), 0);
+    CHECK_EQ(str_map_set(&m, "org.systemd.property.Description", "'x'"), 0);
+    CHECK_EQ(systemd_annotations(&m, &list, &e), 0);
+    check_list(list, want);
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        CLEANUP(str_map_done) struct str_map one = { 0 };
+        CLEANUP_STRV char **rest = NULL;
+        CHECK_EQ(str_map_set(&one, bad[i][0], bad[i][1]), 0);
+        CHECK_EQ(systemd_annotations(&one, &rest, &e), -EINVAL);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_default),   cmocka_unit_test(test_rules_in_order), cmocka_unit_test(test_privileged),
         cmocka_unit_test(test_bad_rules), cmocka_unit_test(test_paths), cmocka_unit_test(test_systemd_names),
+        cmocka_unit_test(test_systemd_limits), cmocka_unit_test(test_systemd_annotations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

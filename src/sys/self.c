@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/sendfile.h>
@@ -12,6 +13,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#define DIR_VARIABLE "TARE_PROGRAM_DIR"
 enum { ALL_SEALS = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE };
 
 static bool fd_is_protected(int fd)
@@ -61,6 +63,23 @@ static int copy_sealed(int self, int *ret_fd)
     return 0;
 }
 
+/* A file of a detached mount has no folder: "/" or a name without one. */
+static char *dir_of_exe(void)
+{
+    char path[PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 1);
+    path[n > 0 ? n : 0] = '\0';
+    char *slash = strrchr(path, '/');
+    return slash && slash > path ? strndup(path, (size_t)(slash - path)) : NULL;
+}
+
+char *self_dir(void)
+{
+    char *dir = dir_of_exe();
+    const char *handed = dir ? NULL : secure_getenv(DIR_VARIABLE);
+    return handed ? strdup(handed) : dir;
+}
+
 int self_protect(char *const *argv, struct err *e)
 {
     struct statvfs v;
@@ -84,6 +103,10 @@ int self_protect(char *const *argv, struct err *e)
     }
     if (r < 0) {
         return err_sys(e, -r, "protect our own program");
+    }
+    CLEANUP_FREE char *dir = dir_of_exe();
+    if (dir && setenv(DIR_VARIABLE, dir, 1) < 0) {
+        return err_oom(e);
     }
     execveat(fd, "", argv, environ, AT_EMPTY_PATH);
     return err_sys(e, errno, "execute our own program again");

@@ -20,3 +20,8 @@
 MUST_USE int self_protect(char *const *argv, struct err *e);
 /* Whether the program of that /proc/PID/exe link (or "/proc/self/exe") cannot be written through it. */
 bool self_is_protected(const char *exe);
+/*
+ * The folder of our program file: /proc/self/exe says it only until self_protect() has executed the file again, which hands it on in the
+ * environment. NULL when it is not known. The caller frees.
+ */
+char *self_dir(void);

@@ -18,6 +18,13 @@ static int second_life(char **argv)
     }
     int fd = open("/proc/self/exe", O_WRONLY | O_CLOEXEC);
     bool refused = fd < 0 && (errno == EROFS || errno == ETXTBSY || errno == EPERM || errno == EACCES);
+    char exe[4096];
+    CLEANUP_FREE char *dir = self_dir();
+    const char *slash = strrchr(argv[0], '/');
+    snprintf(exe, sizeof(exe), "%s/%s", dir ? dir : "", slash ? slash + 1 : argv[0]);
+    if (access(exe, X_OK) < 0) {
+        return 6;
+    }
     return !refused ? 4 : self_is_protected("/proc/self/exe") ? 0 : 5;
 }
 

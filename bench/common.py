@@ -10,6 +10,8 @@ MEASURE = os.path.join(os.path.abspath(sys.argv[1] if len(sys.argv) > 1 else "bu
 
 def once(argv, env=None):
     """(wall ms, CPU ms of the process and its reaped children, page faults, peak RSS in KiB)"""
+    if not os.path.exists(MEASURE):
+        subprocess.run(["ninja", "-C", os.path.dirname(os.path.dirname(MEASURE)), "bench/measure"], check=True, stdout=subprocess.DEVNULL)
     p = subprocess.run([MEASURE, *argv], stdin=subprocess.DEVNULL, capture_output=True, env=env)
     if p.returncode != 0:
         raise SystemExit(f"{' '.join(argv)}: exit {p.returncode}: {p.stderr.decode()[:500]}")

@@ -4,6 +4,7 @@
  *
  *     cri-client SOCKET version|status|pods|ps|images
  *     cri-client SOCKET pull IMAGE | life IMAGE | exec CONTAINER CMD...
+ *     cri-client SOCKET up IMAGE | down POD             a pod with two containers: printed, and taken away
  *     cri-client SOCKET bench IMAGE COUNT [THREADS]     a pod's life COUNT times; p50 and p95 of each call
  *     cri-client SOCKET bench-exec CONTAINER COUNT [THREADS]
  *     cri-client SOCKET bench-list COUNT
@@ -225,6 +226,31 @@ static int life(struct client *k, const char *image, bool verbose, unsigned n_ct
     return r;
 }
 
+static int up(struct client *k, const char *image)
+{
+    static const char *const names[] = { "one", "two" };
+    CLEANUP_FREE char *pod = NULL;
+    int r = run_pod(k, &pod);
+    if (r == 0) {
+        (void)printf("pod %s\n", pod);
+    }
+    for (size_t i = 0; r == 0 && i < ARRAY_LEN(names); i++) {
+        CLEANUP_FREE char *ctr = NULL;
+        r = create(k, pod, names[i], image, &ctr);
+        r = r < 0 ? r : start(k, ctr);
+        if (r == 0) {
+            (void)printf("container %s (%s) runs\n", ctr, names[i]);
+        }
+    }
+    return r;
+}
+
+static int down(struct client *k, char *pod)
+{
+    int r = stop_pod(k, pod);
+    return r < 0 ? r : remove_pod(k, pod);
+}
+
 static int list(struct client *k, const char *what)
 {
     if (strcmp(what, "pods") == 0) {
@@ -384,6 +410,12 @@ static int command(struct client *k, int argc, char **argv)
     }
     if (argc == 4 && strcmp(what, "life") == 0) {
         return life(k, argv[3], true, 2);
+    }
+    if (argc == 4 && strcmp(what, "up") == 0) {
+        return up(k, argv[3]);
+    }
+    if (argc == 4 && strcmp(what, "down") == 0) {
+        return down(k, argv[3]);
     }
     if (argc > 4 && strcmp(what, "exec") == 0) {
         return exec_sync(k, argv[3], (size_t)argc - 4, argv + 4, true);

@@ -161,7 +161,58 @@ int dir_make_all(int dirfd, const char *path, mode_t mode, struct err *e)
     }
 }
 
-static int remove_at(int dirfd, const char *name, dev_t dev, int depth)
+enum { REMOVE_DEPTH = 64 };
+
+struct removal {
+    int top; /* the folder that is being removed */
+    dev_t dev;
+    uint64_t moved;
+};
+
+/*
+ * What lies deeper than a few descriptors and a little stack reach is moved up, to where the walk will find it: whoever made the tree
+ * may have nested it as deep as he liked.
+ */
+static int move_up(struct removal *rm, int dirfd, const char *name)
+{
+    char to[64];
+    int r;
+    do {
+        snprintf(to, sizeof(to), ".removed-%llu", (unsigned long long)rm->moved++);
+        r = renameat2(dirfd, name, rm->top, to, RENAME_NOREPLACE) < 0 ? -errno : 0;
+    } while (r == -EEXIST);
+    return r == -ENOENT ? 0 : r; /* somebody else removes it too */
+}
+
+static int remove_at(struct removal *rm, int dirfd, const char *name, int depth);
+
+/* Takes fd. */
+static int remove_entries(struct removal *rm, int fd, int depth)
+{
+    DIR *d = fdopendir(fd);
+    if (!d) {
+        int saved = errno;
+        close(fd);
+        return -saved;
+    }
+    int r = 0;
+    uint64_t moved;
+    do {
+        moved = rm->moved;
+        struct dirent *ent;
+        while (r == 0 && (ent = readdir(d))) {
+            if (strcmp(ent->d_name, ".") != 0 && strcmp(ent->d_name, "..") != 0) {
+                r = remove_at(rm, fd, ent->d_name, depth + 1);
+            }
+        }
+        rewinddir(d);
+        /* Only the topmost one gets new entries from below. */
+    } while (r == 0 && depth == 0 && moved != rm->moved);
+    closedir(d);
+    return r;
+}
+
+static int remove_at(struct removal *rm, int dirfd, const char *name, int depth)
 {
     if (unlinkat(dirfd, name, 0) == 0 || errno == ENOENT) {
         return 0;
@@ -172,29 +223,25 @@ static int remove_at(int dirfd, const char *name, dev_t dev, int depth)
     if (unlinkat(dirfd, name, AT_REMOVEDIR) == 0 || errno == ENOENT) {
         return 0;
     }
-    if ((errno != ENOTEMPTY && errno != EEXIST) || depth > 4096) {
+    if (errno != ENOTEMPTY && errno != EEXIST) {
         return -errno;
     }
-    int fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    DIR *d = fd < 0 ? NULL : fdopendir(fd);
-    if (!d) {
-        int saved = errno;
-        fd_close(&fd);
-        return -saved;
+    if (depth > REMOVE_DEPTH) {
+        return move_up(rm, dirfd, name);
     }
+    CLEANUP_FD int fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     struct stat st;
-    int r = fstat(fd, &st) < 0 ? -errno : st.st_dev != dev ? -EBUSY : 0;
-    struct dirent *ent;
-    while (r == 0 && (ent = readdir(d))) {
-        if (strcmp(ent->d_name, ".") != 0 && strcmp(ent->d_name, "..") != 0) {
-            r = remove_at(fd, ent->d_name, dev, depth + 1);
-        }
+    if (fd < 0 || fstat(fd, &st) < 0) {
+        return -errno;
     }
-    closedir(d);
-    if (r == 0 && unlinkat(dirfd, name, AT_REMOVEDIR) < 0 && errno != ENOENT) {
-        r = -errno;
+    if (st.st_dev != rm->dev) {
+        return -EBUSY;
     }
-    return r;
+    if (depth == 0) {
+        rm->top = fd;
+    }
+    int r = remove_entries(rm, fd_steal(&fd), depth);
+    return r == 0 && unlinkat(dirfd, name, AT_REMOVEDIR) < 0 && errno != ENOENT ? -errno : r;
 }
 
 int dir_remove_all(int dirfd, const char *path, struct err *e)
@@ -203,6 +250,7 @@ int dir_remove_all(int dirfd, const char *path, struct err *e)
     if (fstatat(dirfd, path, &st, AT_SYMLINK_NOFOLLOW) < 0) {
         return errno == ENOENT ? 0 : err_sys(e, errno, "stat %s", path);
     }
-    int r = remove_at(dirfd, path, st.st_dev, 0);
+    struct removal rm = { .top = -1, .dev = st.st_dev };
+    int r = remove_at(&rm, dirfd, path, 0);
     return r < 0 ? err_sys(e, -r, "remove %s", path) : 0;
 }

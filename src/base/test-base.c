@@ -125,6 +125,27 @@ static void test_files(void **state)
     CHECK_EQ(rmdir(dir), 0);
 }
 
+/* Deeper than descriptors, stack or PATH_MAX go: whoever made it must not get it to stay. */
+static void test_remove_deep(void **state)
+{
+    (void)state;
+    struct err e = { 0 };
+    char dir[] = "/tmp/tare-test-base-XXXXXX";
+    assert_non_null(mkdtemp(dir));
+    CLEANUP_FD int at = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    for (int i = 0; i < 5000; i++) {
+        CHECK_EQ(mkdirat(at, "d", 0755), 0);
+        CHECK_EQ(symlinkat("/etc", at, "link"), 0);
+        int next = openat(at, "d", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        assert_true(next >= 0);
+        fd_close(&at);
+        at = next;
+    }
+    CHECK_EQ(dir_remove_all(AT_FDCWD, dir, &e), 0);
+    CHECK_EQ(access(dir, F_OK), -1);
+    CHECK_EQ(access("/etc/passwd", F_OK), 0);
+}
+
 static void test_log(void **state)
 {
     (void)state;
@@ -168,7 +189,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_size), cmocka_unit_test(test_duration), cmocka_unit_test(test_integers),
         cmocka_unit_test(test_err),  cmocka_unit_test(test_buf),      cmocka_unit_test(test_files),
-        cmocka_unit_test(test_log),  cmocka_unit_test(test_vectors),
+        cmocka_unit_test(test_remove_deep), cmocka_unit_test(test_log),  cmocka_unit_test(test_vectors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

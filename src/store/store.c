@@ -133,14 +133,34 @@ static const struct {
     mode_t mode;
 } root_dirs[] = {
     { "blobs", 0700 },  { "blobs/sha256", 0700 }, { "ingest", 0700 }, { "layers", 0700 },
-    { "trash", 0700 },  { "containers", 0711 },   { "pods", 0711 },   { "volumes", 0711 },
+    { "trash", 0700 },  { "containers", 0700 },   { "pods", 0711 },   { "volumes", 0700 },
 };
+
+/*
+ * Set-user-id programs and device nodes of containers lie below some of these, and the database has the environment of containers: no
+ * user of the host may come near, not even below a root that was made by an older version.
+ */
+static int restrict_mode(struct store *s, const char *path, mode_t mode, struct err *e)
+{
+    struct stat st;
+    if (fstatat(s->root_fd, path, &st, AT_SYMLINK_NOFOLLOW) < 0) {
+        return err_sys(e, errno, "stat %s/%s", s->root, path);
+    }
+    if (!S_ISLNK(st.st_mode) && (st.st_mode & 07777 & ~mode) && fchmodat(s->root_fd, path, st.st_mode & mode, 0) < 0) {
+        return err_sys(e, errno, "chmod %s/%s", s->root, path);
+    }
+    return 0;
+}
 
 static int make_dirs(struct store *s, struct err *e)
 {
     for (size_t i = 0; i < ARRAY_LEN(root_dirs); i++) {
         if (mkdirat(s->root_fd, root_dirs[i].path, root_dirs[i].mode) < 0 && errno != EEXIST) {
             return err_sys(e, errno, "make %s/%s", s->root, root_dirs[i].path);
+        }
+        int r = restrict_mode(s, root_dirs[i].path, root_dirs[i].mode, e);
+        if (r < 0) {
+            return r;
         }
     }
     if (mkdirat(s->run_fd, "locks", 0700) < 0 && errno != EEXIST) {
@@ -190,9 +210,25 @@ static int open_dir(const char *path, int *ret_fd, struct err *e)
 
 static int open_db(struct store *s, struct err *e)
 {
+    struct stat st;
     CLEANUP_FREE char *path = str_printf("%s/state.db", s->root);
     if (!path) {
         return err_oom(e);
+    }
+    /*
+     * SQLite gives the database's mode to its other files. One that is there is not opened by us: closing any descriptor of it would
+     * drop the locks that another connection of this process has.
+     */
+    if (fstatat(s->root_fd, "state.db", &st, AT_SYMLINK_NOFOLLOW) == 0) {
+        int r = restrict_mode(s, "state.db", 0600, e);
+        if (r < 0) {
+            return r;
+        }
+    } else {
+        CLEANUP_FD int fd = openat(s->root_fd, "state.db", O_RDONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+        if (fd < 0) {
+            return err_sys(e, errno, "create %s", path);
+        }
     }
     /* One connection behind our own mutex. WAL of another process that is writing is waited for, not an error. */
     int rc = sqlite3_open_v2(path, &s->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);

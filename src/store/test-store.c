@@ -60,6 +60,7 @@ static int teardown(void **state)
 
 #define ID_A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 #define ID_B "abbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+#define ID_C "accccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc"
 #define HELLO "sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
 #define NONE "sha256:0000000000000000000000000000000000000000000000000000000000000000"
 
@@ -268,6 +269,31 @@ static void test_images(void **state)
     CHECK_EQ(access(path, F_OK), -1);
 }
 
+/* Nobody but root sees the environment of containers in the database, or comes to the set-user-id programs of a container. */
+static void test_modes(void **state)
+{
+    struct env *v = *state;
+    struct err e = { 0 };
+    struct stat st;
+    static const char *const closed[] = { "state.db", "state.db-wal", "state.db-shm", "blobs", "ingest", "layers", "trash", "containers",
+                                          "volumes" };
+    add_pod(v->s, ID_A, NULL, "p");
+    CLEANUP_FD int root = open(v->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    for (int round = 0; round < 2; round++) {
+        for (size_t i = 0; i < ARRAY_LEN(closed); i++) {
+            CHECK_EQ(fstatat(root, closed[i], &st, AT_SYMLINK_NOFOLLOW), 0);
+            CHECK_EQ(st.st_mode & 077, 0);
+        }
+        /* As an older version made it. */
+        store_close(v->s);
+        v->s = NULL;
+        CHECK_EQ(fchmodat(root, "state.db", 0644, 0), 0);
+        CHECK_EQ(fchmodat(root, "containers", 0711, 0), 0);
+        OK(store_open(v->root, v->run, &v->s, &e));
+        add_pod(v->s, round ? ID_C : ID_B, NULL, round ? "r" : "q");
+    }
+}
+
 static void test_newer_format(void **state)
 {
     struct env *v = *state;
@@ -341,6 +367,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_journal, setup, teardown),
         cmocka_unit_test_setup_teardown(test_ingest, setup, teardown),
         cmocka_unit_test_setup_teardown(test_images, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_modes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_newer_format, setup, teardown),
         cmocka_unit_test_setup_teardown(test_two_processes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_sweep, setup, teardown),

@@ -92,7 +92,24 @@ static int copy_bytes(int from, int to, const char *name, struct err *e)
     }
 }
 
-static int copy_file(int sdir, const char *sname, int ddir, const char *dname, struct err *e)
+/*
+ * By descriptor: the name may be another thing meanwhile, in a container that runs. Who does not keep the owner does not keep the
+ * set-id bits either: a program of a container's user would become one of root. chown takes these bits away, so it goes first.
+ */
+static int set_meta(int fd, const struct stat *st, bool archive, const char *name, struct err *e)
+{
+    mode_t mode = st->st_mode & (archive ? 07777 : 01777);
+    if (archive && fchown(fd, st->st_uid, st->st_gid) < 0) {
+        return err_sys(e, errno, "chown %.200s", name);
+    }
+    if (fchmod(fd, mode) < 0) {
+        return err_sys(e, errno, "chmod %.200s", name);
+    }
+    struct timespec times[2] = { st->st_atim, st->st_mtim };
+    return futimens(fd, times) < 0 ? err_sys(e, errno, "set times of %.200s", name) : 0;
+}
+
+static int copy_file(int sdir, const char *sname, int ddir, const char *dname, bool archive, struct err *e)
 {
     struct stat st;
     CLEANUP_FD int from = openat(sdir, sname, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
@@ -108,10 +125,7 @@ static int copy_file(int sdir, const char *sname, int ddir, const char *dname, s
         return err_sys(e, errno, "create %.200s", dname);
     }
     int r = copy_bytes(from, to, sname, e);
-    if (r == 0 && fchmod(to, st.st_mode & 07777) < 0) {
-        r = err_sys(e, errno, "chmod %.200s", dname);
-    }
-    return r;
+    return r < 0 ? r : set_meta(to, &st, archive, dname, e);
 }
 
 static int copy_entry(int sdir, const char *sname, int ddir, const char *dname, bool archive, int depth, struct err *e);
@@ -141,13 +155,20 @@ static int copy_folder(int sdir, const char *sname, int ddir, const char *dname,
         }
     }
     closedir(d);
-    if (r == 0 && made && fchmod(to, st.st_mode & 07777) < 0) {
-        r = err_sys(e, errno, "chmod %.200s", dname);
-    }
-    return r;
+    return r == 0 && (made || archive) ? set_meta(to, &st, archive, dname, e) : r;
 }
 
-static int copy_link(int sdir, const char *sname, int ddir, const char *dname, struct err *e)
+/* Neither follows what the name may have become. */
+static int set_meta_at(int ddir, const char *dname, const struct stat *st, bool archive, struct err *e)
+{
+    struct timespec times[2] = { st->st_atim, st->st_mtim };
+    if (archive && fchownat(ddir, dname, st->st_uid, st->st_gid, AT_SYMLINK_NOFOLLOW) < 0) {
+        return err_sys(e, errno, "chown %.200s", dname);
+    }
+    return utimensat(ddir, dname, times, AT_SYMLINK_NOFOLLOW) < 0 ? err_sys(e, errno, "set times of %.200s", dname) : 0;
+}
+
+static int copy_link(int sdir, const char *sname, int ddir, const char *dname, const struct stat *st, bool archive, struct err *e)
 {
     char target[PATH_MAX];
     ssize_t n = readlinkat(sdir, sname, target, sizeof(target) - 1);
@@ -158,42 +179,38 @@ static int copy_link(int sdir, const char *sname, int ddir, const char *dname, s
     if ((unlinkat(ddir, dname, 0) < 0 && errno != ENOENT) || symlinkat(target, ddir, dname) < 0) {
         return err_sys(e, errno, "symlink %.200s", dname);
     }
-    return 0;
+    return set_meta_at(ddir, dname, st, archive, e);
+}
+
+static int copy_node(int ddir, const char *dname, const struct stat *st, bool archive, struct err *e)
+{
+    if ((unlinkat(ddir, dname, 0) < 0 && errno != ENOENT) || mknodat(ddir, dname, st->st_mode & (S_IFMT | 0777), st->st_rdev) < 0) {
+        return err_sys(e, errno, "mknod %.200s", dname);
+    }
+    return set_meta_at(ddir, dname, st, archive, e);
 }
 
 static int copy_entry(int sdir, const char *sname, int ddir, const char *dname, bool archive, int depth, struct err *e)
 {
     struct stat st;
-    int r;
     if (depth > DEPTH_MAX) {
         return err_set(e, ELOOP, ERR_INVALID, "%.200s: folders nested too deep", sname);
     }
     if (fstatat(sdir, sname, &st, AT_SYMLINK_NOFOLLOW) < 0) {
         return err_sys(e, errno, "%.200s", sname);
     }
-    if (S_ISDIR(st.st_mode)) {
-        r = copy_folder(sdir, sname, ddir, dname, archive, depth, e);
-    } else if (S_ISLNK(st.st_mode)) {
-        r = copy_link(sdir, sname, ddir, dname, e);
-    } else if (S_ISREG(st.st_mode)) {
-        r = copy_file(sdir, sname, ddir, dname, e);
-    } else if (S_ISSOCK(st.st_mode)) {
+    switch (st.st_mode & S_IFMT) {
+    case S_IFDIR:
+        return copy_folder(sdir, sname, ddir, dname, archive, depth, e);
+    case S_IFLNK:
+        return copy_link(sdir, sname, ddir, dname, &st, archive, e);
+    case S_IFREG:
+        return copy_file(sdir, sname, ddir, dname, archive, e);
+    case S_IFSOCK:
         return 0; /* means nothing without its process */
-    } else {
-        r = (unlinkat(ddir, dname, 0) < 0 && errno != ENOENT) || mknodat(ddir, dname, st.st_mode, st.st_rdev) < 0
-                    ? err_sys(e, errno, "mknod %.200s", dname) : 0;
+    default:
+        return copy_node(ddir, dname, &st, archive, e);
     }
-    struct timespec times[2] = { st.st_atim, st.st_mtim };
-    if (r == 0 && archive && fchownat(ddir, dname, st.st_uid, st.st_gid, AT_SYMLINK_NOFOLLOW) < 0) {
-        r = err_sys(e, errno, "chown %.200s", dname);
-    }
-    if (r == 0 && archive && !S_ISLNK(st.st_mode) && fchmodat(ddir, dname, st.st_mode & 07777, 0) < 0) {
-        r = err_sys(e, errno, "chmod %.200s", dname); /* chown takes set-id bits away */
-    }
-    if (r == 0 && utimensat(ddir, dname, times, AT_SYMLINK_NOFOLLOW) < 0) {
-        r = err_sys(e, errno, "set times of %.200s", dname);
-    }
-    return r;
 }
 
 /* docker's rules: into a folder that exists, else as the new name; "SRC/." means what is in it. */

@@ -132,6 +132,10 @@ static void test_users(void **state)
     struct err e = { 0 };
     CLEANUP_USER struct user u = { 0 };
     assert_true(user_lookup(root, "daemon", true, &u, &e) < 0);
+    /* What is no regular file is not even opened. */
+    CHECK_EQ(unlink(passwd), 0);
+    CHECK_EQ(mkfifo(passwd, 0644), 0);
+    CHECK_EQ(user_lookup(root, "0", true, &u, &e), -EINVAL);
 }
 
 static void test_net(void **state)

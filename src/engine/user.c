@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 
 enum { FILE_MAX_BYTES = 4 << 20, GROUPS_MAX = 65536 };
 
@@ -44,12 +45,22 @@ int user_groups_add(struct user *u, uint32_t gid)
 /* An image without the file has no users; one that is no regular file, or is huge, is not read. */
 static int list_read(int rootfd, const char *path, struct buf *out, struct err *e)
 {
-    CLEANUP_FD int fd = path_open_in_root(rootfd, path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
-    if (fd == -ENOENT || fd == -ENOTDIR) {
+    /* Looked at before it is opened: opening a device node can do things already. */
+    CLEANUP_FD int at = path_open_in_root(rootfd, path, O_PATH, 0);
+    if (at == -ENOENT || at == -ENOTDIR) {
         return 0;
     }
+    struct stat st;
+    if (at < 0 || fstat(at, &st) < 0) {
+        return err_sys(e, at < 0 ? -at : errno, "open %s of the image", path);
+    }
+    if (!S_ISREG(st.st_mode)) {
+        return err_set(e, EINVAL, ERR_INVALID, "%s of the image is no regular file", path);
+    }
+    char name[32];
+    CLEANUP_FD int fd = open(path_of_fd(at, name), O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
-        return err_sys(e, -fd, "open %s of the image", path);
+        return err_sys(e, errno, "open %s of the image", path);
     }
     int r = fd_read_all(fd, out, FILE_MAX_BYTES);
     return r < 0 ? err_sys(e, -r, "read %s of the image", path) : 0;

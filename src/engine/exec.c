@@ -29,14 +29,12 @@ int ctr_process(const struct ctr *c, struct oci_process **ret, struct err *e)
 
 static int set_user(const struct ctr *c, const char *user, struct oci_process *p, struct err *e)
 {
-    char path[48];
+    CLEANUP_FD int root = -1;
     CLEANUP_USER struct user u = { 0 };
-    snprintf(path, sizeof(path), "/proc/%d/root", c->row.pid);
-    CLEANUP_FD int root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (root < 0) {
-        return err_sys(e, errno, "open the root of container %.12s", c->row.id);
+    int r = rootfs_of_process(c->row.pid, c->row.pid_start, &root, e);
+    if (r == 0) {
+        r = user_lookup(root, user, true, &u, e);
     }
-    int r = user_lookup(root, user, true, &u, e);
     if (r < 0) {
         return r;
     }

@@ -174,19 +174,12 @@ int engine_ctr_root(struct engine *g, const char *ref, int *ret_fd, struct err *
 {
     CLEANUP_CTR struct ctr c = { 0 };
     CLEANUP_STRV char **lowers = NULL;
-    char path[48];
     int r = ctr_load(g, ref, &c, e);
     if (r == 0) {
         r = ctr_refresh(g, &c, e);
     }
     if (r == 0 && ctr_lives(&c)) {
-        snprintf(path, sizeof(path), "/proc/%d/root", c.row.pid);
-        int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-        if (fd < 0) {
-            return err_sys(e, errno, "open the root of container %.12s", c.row.id);
-        }
-        *ret_fd = fd;
-        return 0;
+        return rootfs_of_process(c.row.pid, c.row.pid_start, ret_fd, e);
     }
     if (r == 0) {
         r = ctr_lowers(g, c.row.id, &lowers, e);

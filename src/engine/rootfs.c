@@ -4,8 +4,12 @@
  */
 #include "engine/internal.h"
 
+#include "sys/proc.h"
+
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
 #include <sys/mount.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -66,11 +70,32 @@ int rootfs_open(char *const *lowers, const char *upper, const char *work, int *r
     if (syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0) {
         return err_sys(e, errno, "make an overlay");
     }
-    int fd = (int)syscall(SYS_fsmount, fs, FSMOUNT_CLOEXEC, 0);
+    int fd = (int)syscall(SYS_fsmount, fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID);
     if (fd < 0) {
         return err_sys(e, errno, "mount an overlay");
     }
     *ret_fd = fd;
+    return 0;
+}
+
+int rootfs_of_process(int32_t pid, uint64_t start, int *ret_fd, struct err *e)
+{
+    CLEANUP_FD int pidfd = -1;
+    char path[48];
+    if (proc_open(pid, start, &pidfd) < 0) {
+        return err_set(e, ESRCH, ERR_NOT_FOUND, "process %d has ended", pid);
+    }
+    snprintf(path, sizeof(path), "/proc/%d/root", pid);
+    CLEANUP_FD int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) {
+        return err_sys(e, errno, "open the root of process %d", pid);
+    }
+    /* It lives still, so the number was its own all the time: another's root may be the host's. */
+    struct pollfd p = { .fd = pidfd, .events = POLLIN };
+    if (poll(&p, 1, 0) != 0) {
+        return err_set(e, ESRCH, ERR_NOT_FOUND, "process %d has ended", pid);
+    }
+    *ret_fd = fd_steal(&fd);
     return 0;
 }
 

@@ -32,7 +32,12 @@ int cli_engine(struct cli *c, struct err *e)
 
 int cli_fail(const struct cli *c, const struct err *e, int code)
 {
-    const char *sub = strchr(c->path, ' ');
+    const char *sub = strchr(c->path, ' '), *last = strrchr(c->path, ' ');
+    size_t n = last ? strlen(last + 1) : 0;
+    /* "pull REF: no such host" says already what was being done. */
+    if (n > 0 && strncmp(e->text, last + 1, n) == 0 && e->text[n] == ' ') {
+        sub = NULL;
+    }
     fprintf(stderr, "tare: %s%s%s\n", sub ? sub + 1 : "", sub ? ": " : "", e->text);
     return code;
 }

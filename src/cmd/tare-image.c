@@ -298,16 +298,23 @@ static int run_save(void *globals, void *args, int argc, char **argv)
         cli_note(c, "cowardly refusing to save to a terminal; use the -o flag or redirect");
         return 1;
     }
+    int r = cli_engine(c, &e);
+    /* Before the first byte is written. */
+    for (char **ref = argv; r == 0 && *ref; ref++) {
+        struct engine_image *img = NULL;
+        r = engine_image_get(c->g, *ref, &img, &e);
+        engine_image_free(img);
+    }
+    if (r < 0) {
+        return cli_fail(c, &e, 1);
+    }
     CLEANUP_FREE char *tmp = a->output ? str_printf("%s.tmp-%d", a->output, (int)getpid()) : NULL;
     CLEANUP_FD int fd = a->output ? open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644) : dup(STDOUT_FILENO);
     if (fd < 0) {
         err_sys(&e, errno, "open %.200s", a->output ? a->output : "standard output");
         return cli_fail(c, &e, 1);
     }
-    int r = cli_engine(c, &e);
-    if (r == 0) {
-        r = engine_image_save(c->g, argv, format, fd, &e);
-    }
+    r = engine_image_save(c->g, argv, format, fd, &e);
     if (r == 0 && a->output && rename(tmp, a->output) < 0) {
         r = err_sys(&e, errno, "rename to %.200s", a->output);
     }

@@ -144,7 +144,7 @@ int ws_unbase64(struct buf *out, const void *data, size_t len)
 {
     const char *s = data;
     size_t pad = len > 0 && s[len - 1] == '=' ? (len > 1 && s[len - 2] == '=' ? 2u : 1u) : 0;
-    if (len % 4 != 0 || len > WS_MESSAGE_MAX) {
+    if (len % 4 != 0 || len > WS_MESSAGE_MAX || memchr(s, '=', len - pad)) {
         return -EINVAL;
     }
     char *to = len ? buf_reserve(out, len / 4 * 3 + 1) : NULL;

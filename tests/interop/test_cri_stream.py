@@ -163,31 +163,87 @@ def test_attach(daemon, cri, pb, pod, transport):
     p.stdout.close()
 
 
-def test_port_forward(daemon, cri, pb, pod, transport):
-    run(cri, pb, pod, "while :; do nc -l -p 8080 -s 127.0.0.1 -e cat; done & nc -l -p 8081 -s ::1 -e echo six; sleep 1000", name="s")
+ECHO = """
+import socket, sys, threading
+s = socket.create_server((sys.argv[1], 8080), family=socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET)
+print("ready", flush=True)
+def serve(c):
+    while b := c.recv(65536):
+        c.sendall(b)
+    c.close()
+while True:
+    threading.Thread(target=serve, args=(s.accept()[0],), daemon=True).start()
+"""
+
+
+def echo_once(port, data):
+    """What comes back of data, with the sending half closed behind it."""
+    with socket.create_connection(("127.0.0.1", port)) as c:
+        def send():
+            c.sendall(data)
+            c.shutdown(socket.SHUT_WR)
+        t = threading.Thread(target=send)
+        t.start()
+        got = b""
+        while len(got) < len(data) and (b := c.recv(65536)):
+            got += b
+        t.join()
+        return got
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_port_forward(daemon, tare_env, cri, pb, pod, transport, address):
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    netns = os.path.join(tare_env.run_dir, "pods", pod, "netns")
+    server = subprocess.Popen(["nsenter", f"--net={netns}", "/usr/bin/python3", "-c", ECHO, address], stdout=subprocess.PIPE)
+    assert server.stdout.readline() == b"ready\n"
+    p = subprocess.Popen(daemon.argv("port-forward", "-r", transport, pod, f"{port}:8080"), stdout=subprocess.PIPE,
+                         stderr=open(os.path.join(tare_env.base, "forward.log"), "w"))
+    before = daemon.fds()
+    try:
+        assert b"Forwarding from" in p.stdout.readline()
+        for n in (1, 1 << 20):
+            data = os.urandom(n)
+            assert echo_once(port, data) == data
+        # Many at once, over the one connection.
+        data, results = os.urandom(10000), []
+        threads = [threading.Thread(target=lambda: results.append(echo_once(port, data))) for _ in range(100)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        assert results == [data] * 100
+        wait_for(lambda: daemon.fds() <= before + 2)    # its two connections
+    finally:
+        for q in (p, server):
+            q.terminate()
+            q.wait()
+            q.stdout.close()
+    wait_for(lambda: daemon.fds() <= before)
+
+
+def test_port_forward_refused(daemon, pod, tare_env, transport):
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
     p = subprocess.Popen(daemon.argv("port-forward", "-r", transport, pod, f"{port}:8080"), stdout=subprocess.PIPE,
-                         stderr=subprocess.STDOUT)
+                         stderr=subprocess.PIPE)
     try:
-        line = b""
-        while b"Forwarding from" not in line:
-            line = p.stdout.readline()
-            assert line, "crictl ended"
-        data = os.urandom(1 << 20)
-        for _ in range(3):
-            time.sleep(0.3)     # nc listens anew
-            with socket.create_connection(("127.0.0.1", port)) as c:
-                threading.Thread(target=lambda c=c: (c.sendall(data), c.shutdown(socket.SHUT_WR)), daemon=True).start()
-                got = b""
-                while len(got) < len(data) and (b := c.recv(65536)):
-                    got += b
-                assert got == data
+        assert b"Forwarding from" in p.stdout.readline()
+        with socket.create_connection(("127.0.0.1", port)) as c:
+            c.settimeout(10)
+            try:
+                assert c.recv(1) == b""
+            except ConnectionResetError:
+                pass
+        assert b"ECONNREFUSED" in p.stderr.readline() + p.stderr.readline()
     finally:
-        p.terminate()
+        p.kill()
         p.wait()
         p.stdout.close()
+        p.stderr.close()
 
 
 def test_client_vanishes(daemon, cri, ctr, transport):

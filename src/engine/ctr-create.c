@@ -321,6 +321,9 @@ int ctr_make_runtime(struct engine *g, struct pod *p, struct ctr *c, uint64_t op
     CLEANUP_MON struct mon *mon = NULL;
     mon_struct_init(&mon_create_type, &m);
     int r = op ? op_stage(g->store, op, "create", NULL, e) : 0;
+    if (r == 0 && c->st.runtime) {
+        r = rootfs_mount(g, c, e);
+    }
     if (r == 0) {
         r = fill_create(g, p, c, &m, e);
     }

@@ -365,7 +365,8 @@ int ctr_remove_locked(struct engine *g, struct ctr *c, struct err *e)
     }
     if (r == 0) {
         fault_point("remove.cgroup", NULL);
-        r = dir_remove_all(AT_FDCWD, c->dir, e);
+        r = c->st.runtime ? rootfs_unmount(c, e) : 0;
+        r = r == 0 ? dir_remove_all(AT_FDCWD, c->dir, e) : r;
     }
     if (r == 0) {
         fault_point("remove.bundle", NULL);

@@ -185,6 +185,9 @@ MUST_USE int files_write(struct engine *g, const struct pod *p, struct err *e);
 MUST_USE int rootfs_open(char *const *lowers, const char *upper, const char *work, int *ret_fd, struct err *e);
 /* The root of a process that was born at start (clock ticks), never that of another one with its number. */
 MUST_USE int rootfs_of_process(int32_t pid, uint64_t start, int *ret_fd, struct err *e);
+/* For a foreign runtime: the container's file system at its bundle's rootfs/. Both are idempotent. */
+MUST_USE int rootfs_mount(struct engine *g, const struct ctr *c, struct err *e);
+MUST_USE int rootfs_unmount(const struct ctr *c, struct err *e);
 MUST_USE int ctr_lowers(struct engine *g, const char *id, char ***ret, struct err *e);
 
 /* images.c */

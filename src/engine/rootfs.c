@@ -1,6 +1,7 @@
 /*
  * engine/rootfs.c: looking into an image or a container that does not run: a detached overlay mount of its layers. It is at no path,
- * so there is nothing to unmount, whatever kills us.
+ * so there is nothing to unmount, whatever kills us. Only a foreign runtime needs a path: there it stays until the container is
+ * made again or removed.
  */
 #include "engine/internal.h"
 
@@ -109,6 +110,39 @@ int ctr_lowers(struct engine *g, const char *id, char ***ret, struct err *e)
     }
     if (r == 0) {
         *ret = PTR_STEAL(fs.lowers);
+    }
+    return r;
+}
+
+int rootfs_unmount(const struct ctr *c, struct err *e)
+{
+    CLEANUP_FREE char *path = str_printf("%s/rootfs", c->dir);
+    if (!path) {
+        return err_oom(e);
+    }
+    /* EINVAL: nothing is mounted there. */
+    while (umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) == 0) {
+    }
+    return errno == EINVAL || errno == ENOENT ? 0 : err_sys(e, errno, "unmount %s", path);
+}
+
+int rootfs_mount(struct engine *g, const struct ctr *c, struct err *e)
+{
+    CLEANUP_STRV char **lowers = NULL;
+    CLEANUP_FD int fd = -1;
+    CLEANUP_FREE char *path = str_printf("%s/rootfs", c->dir), *upper = str_printf("%s/upper", c->data), *work = str_printf("%s/work", c->data);
+    int r = path && upper && work ? rootfs_unmount(c, e) : err_oom(e);
+    if (r == 0) {
+        r = dir_make_all(AT_FDCWD, path, 0711, e);
+    }
+    if (r == 0) {
+        r = ctr_lowers(g, c->row.id, &lowers, e);
+    }
+    if (r == 0) {
+        r = rootfs_open(lowers, upper, work, &fd, e);
+    }
+    if (r == 0 && syscall(SYS_move_mount, fd, "", AT_FDCWD, path, MOVE_MOUNT_F_EMPTY_PATH) < 0) {
+        r = err_sys(e, errno, "mount an overlay at %s", path);
     }
     return r;
 }

@@ -477,7 +477,9 @@ int spec_generate(const struct spec_in *in, struct oci_spec **ret, struct err *e
 {
     const struct engine_ctr_spec *s = &in->ctr->spec;
     CLEANUP_OCI_SPEC struct oci_spec *o = calloc(1, sizeof(*o));
-    if (!o || !(o->oci_version = strdup(OCI_VERSION)) || !(o->root = calloc(1, sizeof(*o->root))) ||
+    /* Older runtimes refuse a version that they do not know, whatever the document holds. */
+    const char *version = in->ctr->st.runtime ? "1.0.2" : OCI_VERSION;
+    if (!o || !(o->oci_version = strdup(version)) || !(o->root = calloc(1, sizeof(*o->root))) ||
         !(o->linux = calloc(1, sizeof(*o->linux))) || !(o->root->path = strdup("rootfs"))) {
         return err_oom(e);
     }

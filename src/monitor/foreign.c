@@ -49,6 +49,22 @@ static void begin(struct line *l, const struct mon_create *s, const char *log, c
     add(l, command);
 }
 
+/* What stands in msg="…" of a line of Go's logrus, unquoted in place; other lines as they are. */
+static const char *log_message(char *line)
+{
+    char *msg = strstr(line, " msg=\""), *to;
+    if (!msg) {
+        return line;
+    }
+    to = msg += sizeof(" msg=\"") - 1;
+    for (const char *from = msg; *from && *from != '"'; from++) {
+        from += *from == '\\' && from[1] != '\0';
+        *to++ = *from;
+    }
+    *to = '\0';
+    return msg;
+}
+
 /* The last line that the runtime logged is why it failed. */
 static int runtime_error(const char *log, const struct mon_create *s, const char *command, int code, struct err *e)
 {
@@ -58,8 +74,8 @@ static int runtime_error(const char *log, const struct mon_create *s, const char
         while (b.len > 0 && b.data[b.len - 1] == '\n') {
             b.data[--b.len] = '\0';
         }
-        const char *nl = strrchr(b.data, '\n');
-        why = nl ? nl + 1 : b.data;
+        char *nl = strrchr(b.data, '\n');
+        why = log_message(nl ? nl + 1 : b.data);
     }
     return err_set(e, EIO, ERR_INTERNAL, "%s %s: exit code %d: %s", s->runtime, command, code, why);
 }

@@ -3,9 +3,12 @@ import json
 import os
 import pty
 import select
+import shutil
 import signal
+import socket
 import subprocess
 import time
+import urllib.request
 
 import pytest
 
@@ -175,3 +178,62 @@ def test_an_exit_gives_everything_back(tare):
 def test_ps_tells_slips(tare_env):
     assert "a status is" in tare_env("ps", "--filter", "status=foo", check=False).stderr
     assert "no operation on" in tare_env("why", "nothing", check=False).stderr
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+@pytest.mark.skipif(not any(os.path.exists(d + "/bridge") for d in ("/opt/cni/bin", "/usr/lib/cni")), reason="no CNI plugins")
+def test_ports(tare):
+    port = free_port()
+    serve = ("busybox", "sh", "-c", "echo page >/index.html; exec httpd -f -h /")
+    tare("run", "-d", "--name", "one", "-p", f"127.0.0.1:{port}:80", *serve)
+    tare("run", "-d", "--name", "two", "-p", "127.0.0.1::80", *serve)
+    assert tare("port", "one", "80").stdout == f"127.0.0.1:{port}\n"
+    for name in ("one", "two"):
+        assert page(tare("port", name, "80").stdout.strip()) == "page\n"
+    r = tare("run", "--rm", "-p", f"{port}:80", "busybox", "true", check=False)
+    assert r.returncode == 125 and "is published by container" in r.stderr or "is in use on this host" in r.stderr
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        s.listen()
+        r = tare("run", "--rm", "-p", f"127.0.0.1:{s.getsockname()[1]}:80", "busybox", "true", check=False)
+        assert r.returncode == 125 and "is in use on this host" in r.stderr
+    tare("stop", "-t", "0", "one")
+    assert "->" not in tare("ps", "-a", "--filter", "name=one", "--format", "{{.Ports}}").stdout
+    tare("run", "--rm", "-p", f"127.0.0.1:{port}:80", "busybox", "true")
+    tare("start", "one")
+    assert page(f"127.0.0.1:{port}") == "page\n"
+
+
+def page(address):
+    for _ in range(50):
+        try:
+            with urllib.request.urlopen(f"http://{address}/", timeout=5) as f:
+                return f.read().decode()
+        except OSError:
+            time.sleep(0.1)
+    raise AssertionError(f"{address} does not answer")
+
+
+@pytest.mark.skipif(not shutil.which("runc"), reason="no runc")
+def test_another_runtime(tare):
+    assert run(tare, "--runtime", "runc", "busybox", "echo", "hello").stdout == "hello\n"
+    r = run(tare, "--runtime", "runc", "busybox", "nope", check=False)
+    assert r.returncode == 127 and "level=" not in r.stderr and 'exec: "nope"' in r.stderr
+    tare("run", "-d", "--name", "r", "--runtime", "runc", "--network", "none", "busybox", "sleep", "1000")
+    assert tare("exec", "r", "echo", "in").stdout == "in\n"
+    tare("kill", "r")
+    assert tare("wait", "r").stdout == "137\n"
+    tare("start", "r")
+    tare("rm", "-f", "r")
+    r = run(tare, "--runtime", "nothere", "busybox", "true", check=False)
+    assert r.returncode == 125 and "nothere" in r.stderr
+
+
+def test_save_of_nothing_writes_nothing(tare):
+    r = tare("save", "busybox", "nothere", check=False, text=False)
+    assert r.returncode == 1 and r.stdout == b"" and b"nothere" in r.stderr

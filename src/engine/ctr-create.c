@@ -16,17 +16,31 @@
 static int one_volume(struct engine *g, struct ctr *c, const struct spec_in *in, const char *name, const char *target, bool copy,
                       char **ret_path, struct err *e)
 {
-    CLEANUP_FREE char *made = NULL, *path = NULL;
+    CLEANUP_FREE char *path = NULL;
+    CLEANUP_FD int lock = -1;
+    char id[ID_SIZE];
     bool anonymous = str_empty(name);
-    int r = engine_volume_create(g, anonymous ? NULL : name, NULL, &made, e);
+    int r = anonymous ? new_id(id, e) : 0;
+    name = anonymous ? id : name;
     if (r == 0) {
-        r = volume_path(g, made, &path, e);
+        r = volume_path(g, name, &path, e);
     }
-    if (r == 0 && copy) {
-        r = volume_fill(path, in->rootfd, target, e);
+    if (r == 0) {
+        r = volume_lock(g, name, &lock, e);
     }
-    if (r == 0 && (strv_push(&c->st.volumes, made) < 0 || (anonymous && strv_push(&c->st.anonymous, made) < 0))) {
+    if (r == 0 && (strv_push(&c->st.volumes, name) < 0 || (anonymous && strv_push(&c->st.anonymous, name) < 0))) {
         r = err_oom(e);
+    }
+    /* In the row before it is on disk: whoever undoes this creation finds it, and nobody removes it meanwhile. */
+    if (r == 0) {
+        r = ctr_save(g, c, e);
+    }
+    if (r == 0) {
+        r = volume_make(g, name, anonymous, NULL, e);
+        fault_point("create.volume", NULL);
+    }
+    if (r == 0) {
+        r = volume_fill(path, in->rootfd, copy ? target : NULL, e);
     }
     if (r == 0) {
         *ret_path = PTR_STEAL(path);

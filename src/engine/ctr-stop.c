@@ -374,12 +374,11 @@ int ctr_remove_locked(struct engine *g, struct ctr *c, struct err *e)
     }
     if (r == 0) {
         fault_point("remove.snapshot", NULL);
+        for (char **v = c->st.anonymous; v && *v; v++) {
+            volume_remove_with_last(g, *v);
+        }
         r = forget(g, c, e);
         fault_point("remove.forgotten", NULL);
-    }
-    for (char **v = c->st.anonymous; r == 0 && v && *v; v++) {
-        int d = engine_volume_remove(g, *v, true, &le);
-        (void)d;
     }
     if (r == 0) {
         lock_forget(g->store, "ctr", c->row.id);

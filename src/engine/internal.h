@@ -195,7 +195,14 @@ MUST_USE int image_locate(struct engine *g, const char *ref, struct store_image 
 
 /* volumes.c */
 MUST_USE int volume_path(struct engine *g, const char *name, char **ret, struct err *e);
+/* Held while a volume is made, filled, given to a container, or removed. The innermost lock. */
+MUST_USE int volume_lock(struct engine *g, const char *name, int *ret, struct err *e);
+/* Lock held; one that is there stays as it is. */
+MUST_USE int volume_make(struct engine *g, const char *name, bool anonymous, const struct str_map *labels, struct err *e);
+/* Lock held, before each use: an empty one gets what the image has at target (NULL: nothing); a copy that died begins anew. */
 MUST_USE int volume_fill(const char *path, int rootfd, const char *target, struct err *e);
+/* Goes with the container that is being removed, whose row is there still, if no other one uses it. */
+void volume_remove_with_last(struct engine *g, const char *name);
 
 /* cgroup.c: path: the same in every hierarchy */
 /* Removes it and what is in it, retrying for a moment while processes are dying. Absent is fine. */

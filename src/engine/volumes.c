@@ -1,6 +1,7 @@
 /* engine/volumes.c: named folders that outlive containers: ROOT/volumes/NAME/data, with what is known of them in NAME/meta.json. */
 #include "engine/internal.h"
 
+#include "base/fault.h"
 #include "sys/path.h"
 
 #include <dirent.h>
@@ -49,23 +50,43 @@ static int write_meta(struct engine *g, const char *name, const struct meta *m, 
     return r < 0 ? r : file_replace(AT_FDCWD, path, b.data, b.len, 0600, false, e);
 }
 
+int volume_lock(struct engine *g, const char *name, int *ret, struct err *e)
+{
+    return lock_take(g->store, "vol", name, false, LOCK_WAIT, ret, e);
+}
+
+int volume_make(struct engine *g, const char *name, bool anonymous, const struct str_map *labels, struct err *e)
+{
+    CLEANUP_FREE char *path = NULL;
+    struct stat st;
+    struct meta m = { .created_at = store_now(), .anonymous = anonymous };
+    int r = volume_path(g, name, &path, e);
+    if (r < 0 || stat(path, &st) == 0) {
+        return r;
+    }
+    r = dir_make_all(AT_FDCWD, path, 0755, e);
+    if (labels) {
+        m.labels = *labels;
+    }
+    return r < 0 ? r : write_meta(g, name, &m, e);
+}
+
 int engine_volume_create(struct engine *g, const char *name, const struct str_map *labels, char **ret_name, struct err *e)
 {
     char id[ID_SIZE];
     CLEANUP_FREE char *path = NULL;
-    struct stat st;
-    struct meta m = { .created_at = store_now(), .anonymous = !name };
+    CLEANUP_FD int lock = -1;
+    bool anonymous = !name;
     int r = name ? 0 : new_id(id, e);
     name = name ? name : id;
     if (r == 0) {
-        r = volume_path(g, name, &path, e);
+        r = volume_path(g, name, &path, e); /* the name is checked before it names a lock */
     }
-    if (r == 0 && stat(path, &st) < 0) {
-        r = dir_make_all(AT_FDCWD, path, 0755, e);
-        if (labels) {
-            m.labels = *labels;
-        }
-        r = r ? r : write_meta(g, name, &m, e);
+    if (r == 0) {
+        r = volume_lock(g, name, &lock, e);
+    }
+    if (r == 0) {
+        r = volume_make(g, name, anonymous, labels, e);
     }
     if (r == 0) {
         *ret_name = strdup(name);
@@ -163,11 +184,25 @@ int engine_volume_list(struct engine *g, struct engine_volumes *ret, struct err 
     return out.v ? r : err_oom(e);
 }
 
+static int remove_folder(struct engine *g, const char *name, struct err *e)
+{
+    CLEANUP_FREE char *dir = str_printf("%s/volumes/%s", g->root, name);
+    return dir ? dir_remove_all(AT_FDCWD, dir, e) : err_oom(e);
+}
+
 int engine_volume_remove(struct engine *g, const char *name, bool force, struct err *e)
 {
     struct engine_volume *v = NULL;
     struct err le = { 0 };
-    int r = engine_volume_get(g, name, &v, &le);
+    CLEANUP_FREE char *path = NULL;
+    CLEANUP_FD int lock = -1;
+    int r = volume_path(g, name, &path, &le);
+    if (r == 0) {
+        r = volume_lock(g, name, &lock, &le);
+    }
+    if (r == 0) {
+        r = engine_volume_get(g, name, &v, &le);
+    }
     if (r < 0) {
         if (force && le.kind == ERR_NOT_FOUND) {
             return 0;
@@ -180,8 +215,22 @@ int engine_volume_remove(struct engine *g, const char *name, bool force, struct 
     if (users > 0) {
         return err_set(e, EBUSY, ERR_BUSY, "volume %s is in use by %u container(s)", name, users);
     }
-    CLEANUP_FREE char *dir = str_printf("%s/volumes/%s", g->root, name);
-    return dir ? dir_remove_all(AT_FDCWD, dir, e) : err_oom(e);
+    r = remove_folder(g, name, e);
+    if (r == 0) {
+        lock_forget(g->store, "vol", name);
+    }
+    return r;
+}
+
+void volume_remove_with_last(struct engine *g, const char *name)
+{
+    CLEANUP_FD int lock = -1;
+    uint32_t users = 0;
+    struct err ignored = { 0 };
+    if (volume_lock(g, name, &lock, &ignored) == 0 && count_users(g, name, &users, &ignored) == 0 && users <= 1 &&
+        remove_folder(g, name, &ignored) == 0) {
+        lock_forget(g->store, "vol", name);
+    }
 }
 
 /* ---- filling a new one from the image ------------------------------------------------------------------------- */
@@ -283,20 +332,65 @@ static bool is_empty(int fd)
     return n <= 2;
 }
 
-int volume_fill(const char *path, int rootfd, const char *target, struct err *e)
+static int fill(int to, int rootfd, const char *target, struct err *e)
 {
     struct stat st;
-    CLEANUP_FD int to = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     int from = path_open_in_root(rootfd, target, O_RDONLY | O_DIRECTORY, 0);
-    if (to < 0 || from < 0 || !is_empty(to) || fstat(from, &st) < 0) {
-        if (from >= 0) {
-            close(from);
-        }
-        return 0; /* nothing to copy, or filled before */
+    if (from < 0) {
+        return 0; /* the image has nothing there */
+    }
+    if (fstat(from, &st) < 0) {
+        int saved = errno;
+        close(from);
+        return err_sys(e, saved, "look at %s of the image", target);
     }
     int r = copy_tree(from, to, 0);
     if (r == 0 && (fchown(to, st.st_uid, st.st_gid) < 0 || fchmod(to, st.st_mode & 07777) < 0)) {
         r = -errno;
     }
+    /* On disk before the mark goes: after a power cut what is there counts as whole. */
+    if (r == 0 && !is_empty(to) && syncfs(to) < 0) {
+        r = -errno;
+    }
     return r < 0 ? err_sys(e, -r, "fill volume from %s of the image", target) : 0;
+}
+
+/* The mark of a copy that died: nobody has used the volume since, because each use comes here first. */
+static int drop_half_filled(int dir, struct err *e)
+{
+    if (faccessat(dir, "filling", F_OK, AT_SYMLINK_NOFOLLOW) < 0) {
+        return 0;
+    }
+    int r = dir_remove_all(dir, "data", e);
+    if (r == 0 && mkdirat(dir, "data", 0755) < 0) {
+        r = err_sys(e, errno, "make a volume's folder anew");
+    }
+    if (r == 0 && unlinkat(dir, "filling", 0) < 0) {
+        r = err_sys(e, errno, "remove a volume's mark");
+    }
+    return r;
+}
+
+int volume_fill(const char *path, int rootfd, const char *target, struct err *e)
+{
+    CLEANUP_FREE char *up = str_printf("%s/..", path);
+    CLEANUP_FD int dir = up ? open(up, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    if (dir < 0) {
+        return up ? err_sys(e, errno, "open volume %s", path) : err_oom(e);
+    }
+    int r = drop_half_filled(dir, e);
+    CLEANUP_FD int to = r == 0 ? openat(dir, "data", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW) : -1;
+    if (r == 0 && to < 0) {
+        r = err_sys(e, errno, "open volume %s", path);
+    }
+    if (r < 0 || !target || !is_empty(to)) {
+        return r;
+    }
+    CLEANUP_FD int mark = openat(dir, "filling", O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (mark < 0) {
+        return err_sys(e, errno, "mark volume %s", path);
+    }
+    r = fill(to, rootfd, target, e);
+    fault_point("volume.filled", NULL);
+    return r == 0 && unlinkat(dir, "filling", 0) < 0 ? err_sys(e, errno, "remove the mark of volume %s", path) : r;
 }

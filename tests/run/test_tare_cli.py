@@ -93,6 +93,37 @@ def test_cp_stays_inside(tare, tmp_path):
     assert (tmp_path / "g").read_text() == "data"
 
 
+def test_cp_modes(tare, tmp_path):
+    tare("run", "-d", "--network", "none", "--name", "c", "busybox", "sleep", "1000")
+    tare("exec", "c", "sh", "-c", "mkdir /d; echo x >/d/f; chown 1000:1000 /d/f; chmod 4751 /d/f; ln -s /etc/shadow /d/l; mkfifo /d/p")
+    tare("cp", "c:/d", str(tmp_path / "plain"))
+    tare("cp", "-a", "c:/d", str(tmp_path / "kept"))
+    plain, kept = os.stat(tmp_path / "plain/f"), os.stat(tmp_path / "kept/f")
+    assert (plain.st_uid, plain.st_mode & 0o7777) == (os.getuid(), 0o751)  # no set-id bit for another owner
+    assert (kept.st_uid, kept.st_mode & 0o7777) == (1000, 0o4751)
+    assert os.readlink(tmp_path / "kept/l") == "/etc/shadow"
+
+
+def test_volume_half_filled(tare):
+    """A copy from the image that was killed is begun anew, one that ended is left alone."""
+    tare("volume", "create", "vol")
+    folder = os.path.join(tare.root, "volumes", "vol")
+    for name in ("filling", "data/junk"):
+        open(os.path.join(folder, name), "w").close()
+    run(tare, "-v", "vol:/bin", "busybox", "true")
+    assert sorted(os.listdir(folder)) == ["data", "meta.json"]
+    have = os.listdir(os.path.join(folder, "data"))
+    assert "sh" in have and "junk" not in have
+    os.unlink(os.path.join(folder, "data", have[0] if have[0] not in ("sh", "true", "busybox") else "ls"))
+    run(tare, "-v", "vol:/bin", "busybox", "true")
+    assert len(os.listdir(os.path.join(folder, "data"))) == len(have) - 1
+
+
+def test_anonymous_volume_goes_along(tare):
+    run(tare, "-v", "/anonymous", "busybox", "touch", "/anonymous/f")
+    assert tare("volume", "ls", "-q").stdout == ""
+
+
 def test_volumes(tare, tmp_path):
     (tmp_path / "x").write_text("host")
     assert run(tare, "-v", f"{tmp_path}:/m:ro", "busybox", "cat", "/m/x").stdout == "host"

@@ -4,6 +4,7 @@
 # make test-v2    the suites for pure cgroup v2 and systemd, in a User-Mode Linux machine (part of make test; RIG_TIMEOUT=600 seconds)
 # make sanitize   the same under ASan and UBSan, and the threaded programs' unit tests under TSan
 # make bench      benchmarks against the floor and the peers (prints a table)
+# make fault      kills tare at every named point and at random instants (FAULT_INSTANTS of each operation), and counts them
 # make fuzz       long fuzzing, FUZZ_SECONDS for each target (default 60); needs clang
 # make critest    Kubernetes' conformance suite against tared; needs Go
 # make install    DESTDIR= PREFIX=/usr/local
@@ -12,7 +13,7 @@ PREFIX ?= /usr/local
 JOBS ?= $(shell nproc)
 PYTEST = /usr/bin/python3 -m pytest
 
-.PHONY: all deps demo test test-v2 unit root interop lint sanitize bench fuzz critest install clean
+.PHONY: all deps demo test test-v2 unit root interop lint sanitize bench fault fuzz critest install clean
 
 all: deps $(BUILD)/build.ninja
 	@ninja -C $(BUILD) -j$(JOBS)
@@ -54,6 +55,10 @@ sanitize:
 bench: all
 	@scripts/install-deps test
 	@bench/run $(BUILD)
+
+fault:
+	@scripts/install-deps test
+	@scripts/fault
 
 fuzz:
 	@scripts/install-deps fuzz

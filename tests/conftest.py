@@ -165,3 +165,11 @@ def stop_process(p, timeout=10):
         except subprocess.TimeoutExpired:
             p.kill()
             p.wait()
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Fault points that tests/fault has tried."""
+    tried = sum(value for kind in ("passed", "failed") for rep in terminalreporter.stats.get(kind, ())
+                for name, value in getattr(rep, "user_properties", ()) if name == "points")
+    if tried:
+        terminalreporter.write_line(f"fault points tried: {tried}")

@@ -34,6 +34,7 @@ static const struct key keys[] = {
     { "network.cni_conf_dir", KEY_STRS, offsetof(struct config, cni_conf_dirs), NULL },
     { "network.cni_bin_dirs", KEY_STRS, offsetof(struct config, cni_bin_dirs), NULL },
     { "registry.hosts_dir", KEY_STR, offsetof(struct config, hosts_dir), NULL },
+    { "registry.stall_seconds", KEY_U32, offsetof(struct config, stall_seconds), NULL },
     { "daemon.listen", KEY_STR, offsetof(struct config, listen), NULL },
     { "daemon.threads", KEY_U32, offsetof(struct config, threads), NULL },
     { "streaming.address", KEY_STR, offsetof(struct config, stream_address), NULL },
@@ -272,6 +273,7 @@ void config_engine_options(const struct config *c, struct engine_options *o)
     o->default_runtime = c->runtime ? c->runtime : o->default_runtime;
     o->cgroup_parent = c->cgroup_parent ? c->cgroup_parent : o->cgroup_parent;
     o->systemd_cgroup = c->cgroup_manager ? str_eq(c->cgroup_manager, "systemd") : o->systemd_cgroup;
+    o->stall_seconds = c->stall_seconds ? c->stall_seconds : o->stall_seconds;
 }
 
 void config_done(struct config *c)

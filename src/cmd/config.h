@@ -6,7 +6,7 @@
  *     root: /var/lib/tare            run: /run/tare              log_level: info        log_format: text
  *     engine:  {monitor, runtime, cgroup_parent, cgroup_manager: cgroupfs|systemd, detach_keys}
  *     network: {cni_conf_dir, cni_bin_dirs: [..]}
- *     registry: {hosts_dir}
+ *     registry: {hosts_dir, stall_seconds}
  *     daemon:  {listen, threads}
  *     streaming: {address: 127.0.0.1, port: 0, connections, idle_timeout: 4h}
  */
@@ -22,6 +22,7 @@ struct config {
     char *monitor, *runtime, *cgroup_parent, *cgroup_manager, *detach_keys;
     char **cni_conf_dirs, **cni_bin_dirs;
     char *hosts_dir;
+    uint32_t stall_seconds;  /* of a transfer; 0: 30 */
     char *listen;
     char *stream_address, *stream_idle;
     uint32_t stream_port, stream_connections; /* 0: any, the default */

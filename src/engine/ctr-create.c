@@ -371,6 +371,10 @@ static int record(struct engine *g, const struct pod *p, const struct engine_ctr
     }
     if (r == 0) {
         r = store_ctr_add(g->store, &row, e);
+        /* Somebody was faster between our look and this. */
+        if (r == -EEXIST && row.name) {
+            return err_set(e, EEXIST, ERR_EXISTS, "the container name \"%.128s\" is in use", row.name);
+        }
     }
     return r < 0 ? r : store_commit(&tx, e);
 }

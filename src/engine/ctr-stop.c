@@ -156,8 +156,10 @@ int ctr_stop_locked(struct engine *g, struct ctr *c, int64_t timeout_s, struct e
     }
     int signo = signal_number(c->st.stop_signal ? c->st.stop_signal : "SIGTERM");
     int64_t s = timeout_s >= 0 ? timeout_s : c->spec.stop_timeout >= 0 ? c->spec.stop_timeout : STOP_DEFAULT_S;
+    fault_point("stop.before", NULL);
     if (connect_to(g, c, &m, &le) == 0) {
         r = stop_by_monitor(g, c, &m, signo, s, e);
+        fault_point("stop.after", NULL);
     } else {
         r = s > 0 ? signal_lost(g, c, signo, (int)(s > 3600 ? 3600 : s) * 1000, e) : 0;
         if (r == 0) {

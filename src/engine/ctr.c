@@ -357,6 +357,9 @@ int engine_ctr_rename(struct engine *g, const char *ref, const char *name, struc
         free(c.row.name);
         c.row.name = strdup(name);
         r = c.row.name ? ctr_save(g, &c, e) : err_oom(e);
+        if (r == -EEXIST) {
+            return err_set(e, EEXIST, ERR_EXISTS, "the container name \"%.128s\" is in use", name);
+        }
     }
     if (r == 0) {
         r = event_put(g, "container", "rename", c.row.id, c.row.pod_id, e, "name", name, NULL);

@@ -62,6 +62,7 @@ static int fill(struct engine *g, const struct engine_options *o, struct err *e)
     g->default_runtime = o->default_runtime && !str_eq(o->default_runtime, "tare") ? strdup(o->default_runtime) : NULL;
     g->cgroup_parent = strdup(o->cgroup_parent ? o->cgroup_parent : "/tare");
     g->systemd_cgroup = o->systemd_cgroup;
+    g->stall_seconds = o->stall_seconds;
     g->log = o->log;
     return g->root && g->run && g->ns && g->monitor_path && g->cgroup_parent ? 0 : err_oom(e);
 }

@@ -22,6 +22,7 @@ struct engine_options {
     char *const *cni_conf_dirs; /* first is used; NULL: /etc/cni/net.d */
     char *const *cni_bin_dirs;  /* NULL: /opt/cni/bin, /usr/lib/cni */
     const char *hosts_dir;     /* hosts.toml tree; NULL: /etc/containerd/certs.d */
+    uint32_t stall_seconds;    /* a transfer with next to nothing for so long is broken off; 0: 30 */
     const char *default_runtime; /* NULL or "tare": built in; else a program */
     const char *cgroup_parent; /* NULL: /tare */
     bool systemd_cgroup;

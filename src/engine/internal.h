@@ -28,6 +28,7 @@ struct engine {
     struct cg_machine cg;
     char *root, *run, *ns, *monitor_path, *self_path, *default_runtime, *cgroup_parent, *hosts_dir;
     bool systemd_cgroup;
+    uint32_t stall_seconds;
     const struct log *log;
 };
 

@@ -29,6 +29,7 @@ static struct registry_auth auth_of(const struct engine_auth *a)
 static void registry_of(const struct engine *g, const struct engine_pull_options *o, struct registry_options *ret)
 {
     ret->insecure = !o->tls_verify;
+    ret->stall_seconds = (int)(g->stall_seconds < 86400 ? g->stall_seconds : 86400);
     if (g->hosts_dir) {
         ret->hosts.hosts_dir = g->hosts_dir;
     }

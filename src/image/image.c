@@ -149,9 +149,14 @@ static int remove_rows(struct store *s, const char *ns, const char *ref, const s
 
 int image_remove(struct store *s, const char *ns, const char *ref, const struct image_removal *o, char ***ret_lines, struct err *e)
 {
-    int r = remove_rows(s, ns, ref, o, ret_lines, e);
+    uint64_t lease = 0;
+    /* If we die before the files have gone, an empty lease of the dead says so. */
+    int r = store_lease_begin(s, 0, &lease, e);
+    r = r < 0 ? r : remove_rows(s, ns, ref, o, ret_lines, e);
     fault_point("rmi.untagged", NULL);
-    return r < 0 ? err_wrap(e, "remove image") : store_collect(s, NULL, e);
+    r = r < 0 ? err_wrap(e, "remove image") : store_collect(s, NULL, e);
+    store_lease_end(s, lease);
+    return r;
 }
 
 int image_prune(struct store *s, const char *ns, bool all, char ***ret_lines, uint64_t *ret_bytes, struct err *e)

@@ -33,7 +33,11 @@ void image_new_done(struct image_new *n)
     }
     free(n->layers);
     free(n->blobs);
-    store_lease_end(n->store, n->lease);
+    if (n->committed) {
+        store_lease_end(n->store, n->lease);
+    } else {
+        store_lease_abandon(n->store, n->lease, n->resume);
+    }
     pthread_mutex_destroy(&n->lock);
     *n = (struct image_new) { 0 };
 }
@@ -187,6 +191,7 @@ int image_new_commit(struct image_new *n, const struct store_image *i, const cha
         }
     }
     r = r < 0 ? r : commit_rows(n, i, action, e);
+    n->committed = r == 0;
     fault_point("image.committed", NULL);
     return r;
 }

@@ -30,6 +30,8 @@ struct image_new {
         uint64_t size;
     } *blobs;
     size_t n_blobs, cap_blobs;
+    bool committed;
+    bool resume; /* it failed, but a later try may go on with what arrived */
 };
 MUST_USE int image_new_init(struct image_new *n, struct store *s, const char *ns, struct err *e);
 void image_new_done(struct image_new *n);

@@ -360,6 +360,7 @@ static int pull_reference(struct store *s, struct registry *g, const char *whole
     }
     struct err why = { 0 };
     r = bring(&p, op, &id, &why);
+    p.image.resume = why.kind == ERR_UNAVAILABLE || why.kind == ERR_TIMEOUT || why.code == ECANCELED;
     struct err ignored = { 0 };
     (void)!op_finish(s, op, r < 0 ? why.text : NULL, &ignored);
     if (r < 0) {

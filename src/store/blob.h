@@ -62,6 +62,11 @@ MUST_USE int blob_read(struct store *s, const char *digest, size_t max, struct b
 MUST_USE int store_lease_begin(struct store *s, int64_t ttl_ns, uint64_t *ret_lease, struct err *e);
 /* kind "blob" or "layer". */
 MUST_USE int store_lease_add(struct store *s, uint64_t lease, const char *kind, const char *digest, struct err *e);
+/*
+ * Ends one whose work came to nothing, and takes away the blobs that only it held. resume: leaves those that are worth the while to a later
+ * try.
+ */
+void store_lease_abandon(struct store *s, uint64_t lease, bool resume);
 /* 0 is fine. */
 void store_lease_end(struct store *s, uint64_t lease);
 

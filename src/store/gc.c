@@ -45,7 +45,7 @@ struct lease {
 
 /* What the dead were doing when they died; their leases say it. */
 enum { DEAD_NONE, DEAD_BRINGING, DEAD_COLLECTING };
-enum { RESUME_HOURS = 24 };
+enum { RESUME_HOURS = 24, RESUME_SIZE = 64 << 10 };
 
 static void op_done(void *o)
 {
@@ -258,6 +258,50 @@ static int sweep(struct store *s, int64_t max_age_ns, bool always, struct store_
         *ret = gc;
     }
     return r < 0 ? err_wrap(e, "collect garbage") : 0;
+}
+
+static int abandon_blob(struct store *s, const char *digest, bool resume, struct store_gc *gc, struct err *e)
+{
+    char path[160];
+    struct stat st;
+    int r = store_digest_path(kinds[0].folder, digest, path, e);
+    if (r < 0 || (resume && fstatat(s->root_fd, path, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_size >= RESUME_SIZE)) {
+        return r;
+    }
+    r = trash_one(s, &kinds[0], digest, gc, e);
+    if (r == 0 && !resume) {
+        r = store_digest_path("ingest/", digest, path, e);
+        if (r == 0 && !ingest_busy(s->root_fd, path)) {
+            unlinkat(s->root_fd, path, 0);
+        }
+    }
+    return r;
+}
+
+void store_lease_abandon(struct store *s, uint64_t lease, bool resume)
+{
+    CLEANUP_STORE_TX struct store_tx tx = { 0 };
+    CLEANUP_STRV char **digests = NULL;
+    struct store_gc gc = { 0 };
+    struct err e = { 0 };
+    int r = lease ? store_begin(s, &tx, &e) : -ENOENT;
+    if (r == 0) {
+        r = db_strings(s, &digests, &e, "SELECT digest FROM lease_items WHERE lease = ? AND kind = 'blob'", "i", (int64_t)lease);
+    }
+    if (r >= 0) {
+        r = db_run(s, &e, "DELETE FROM leases WHERE id = ?", "i", (int64_t)lease);
+        r = r < 0 ? r : 0;
+    }
+    for (size_t i = 0; r == 0 && digests && digests[i]; i++) {
+        r = abandon_blob(s, digests[i], resume, &gc, &e);
+    }
+    if (r == 0) {
+        r = store_commit(&tx, &e);
+    }
+    if (r == 0 && gc.blobs > 0) {
+        r = store_empty_trash(s, &e);
+    }
+    (void)r; /* what is left goes when its lease is found dead */
 }
 
 int store_collect(struct store *s, struct store_gc *ret, struct err *e)

@@ -118,8 +118,9 @@ def contents(t):
 class Op:
     """before() makes the state, argv is what is killed, done(t) tells whether a retry has done its work, after() takes it away."""
 
-    def __init__(self, name, argv, before=(), done=lambda t: True, after=(), retry=None):
-        self.name, self.argv, self.before, self.done, self.after, self.retry = name, argv, before, done, after, retry or argv
+    def __init__(self, name, pattern, before=(), done=lambda t: True, after=()):
+        self.name, self.pattern, self.before, self.done, self.after = name, pattern, before, done, after
+        self.argv = self.retry = pattern
 
 
 def has(name, state):
@@ -133,12 +134,26 @@ def has_image(name):
     return lambda t: name in t("images", "--format", "{{.Repository}}").stdout.split()
 
 
+NAMES = ["create", "run", "start", "restart", "stop", "rm", "pod-run", "pod-stop", "pod-rm", "create-in", "rm-in", "load", "rmi"]
+
+
+def in_pod(state):
+    return lambda t: state == t("ps", "-a", "--filter", "name=victim", "--format", "{{.State}}").stdout.strip()
+
+
 def operations(archive, reference=None):
     """network bridge where it is the engine's network that is killed"""
     new = ["--name", "victim", "busybox", "sleep", "1000"]
     create, run = ["create", *new], ["run", "-d", "--network", "none", *new]
     rm = [["rm", "-f", "victim"]]
+    pod, pod_rm = [["pod", "run", "p"]], [["pod", "rm", "-f", "p"]]
+    in_p = ["create", "--pod", "p", *new]
     ops = [
+        Op("pod-run", pod[0], done=lambda t: len(t.pods()) == 1, after=pod_rm),
+        Op("pod-stop", ["pod", "stop", "p"], before=[*pod, in_p], done=lambda t: not t.leases(), after=pod_rm),
+        Op("pod-rm", ["pod", "rm", "-f", "p"], before=[*pod, in_p], done=lambda t: not t.pods() and not t.ids()),
+        Op("create-in", in_p, before=pod, done=lambda t: len(t.ids()) == 1, after=pod_rm),
+        Op("rm-in", ["rm", "-f", "@"], before=[*pod, in_p, ["start", "@"]], done=lambda t: not t.ids(), after=pod_rm),
         Op("create", create, done=has("victim", "created"), after=rm),
         Op("run", ["run", "-d", *new], done=has("victim", "running"), after=rm),
         Op("start", ["start", "victim"], before=[["create", "--network", "none", *new]], done=has("victim", "running"), after=rm),
@@ -162,7 +177,13 @@ def finished_already(op, err):
 
 def make(t, op):
     for argv in op.before:
-        t(*argv)
+        t(*whole(t, argv))
+    op.argv, op.retry = whole(t, op.pattern), whole(t, op.pattern)
+
+
+def whole(t, argv):
+    """@: the id of the one container that there is, whose name is its pod's affair."""
+    return [next(iter(t.ids())) if a == "@" else a for a in argv]
 
 
 def check_after_kill(t, op, where):

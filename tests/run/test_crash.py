@@ -59,7 +59,7 @@ def registry(tmp_path, busybox_archive):
     p.wait()
 
 
-@pytest.mark.parametrize("name", ["create", "run", "start", "restart", "stop", "rm", "load", "rmi"])
+@pytest.mark.parametrize("name", crashlib.NAMES)
 def test_killed_at_random(tare, busybox_archive, name):
     op = next(o for o in crashlib.operations(busybox_archive) if o.name == name)
     crashlib.kill_at_random(tare, op, int(os.environ.get("TARE_CRASH_POINTS", "8")), f"{name}-1")

@@ -293,6 +293,8 @@ static int exit_command(struct engine *g, const struct pod *p, const struct ctr 
     if (!g->self_path || p->spec.kind != ENGINE_POD_CONTAINER) {
         return 0;
     }
+    /* Whoever is attached to it removes it in a few milliseconds; the exit command is for when he does not. */
+    m->exit_grace_ms = c->spec.auto_remove ? EXIT_GRACE_MS : 0;
     for (size_t i = 0; i < ARRAY_LEN(argv); i++) {
         if (strv_push(&m->exit_command, argv[i]) < 0) {
             return err_oom(e);

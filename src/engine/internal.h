@@ -20,7 +20,7 @@
 #include "store/object.h"
 #include "sys/cgroup.h"
 
-enum { ID_SIZE = 65, MON_CALL_MS = 30000, MON_CREATE_MS = 150000, CONFIG_MAX = 8 << 20, STOP_DEFAULT_S = 10 };
+enum { ID_SIZE = 65, EXIT_GRACE_MS = 500, MON_CALL_MS = 30000, MON_CREATE_MS = 150000, CONFIG_MAX = 8 << 20, STOP_DEFAULT_S = 10 };
 
 struct engine {
     struct store *store;

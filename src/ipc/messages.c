@@ -64,6 +64,7 @@ static const struct mon_field create_fields[] = {
     F(mon_create, runtime, RUNTIME, STR),
     F(mon_create, runtime_args, RUNTIME_ARG, STRS),
     F(mon_create, exit_command, EXIT_COMMAND, STRS),
+    F(mon_create, exit_grace_ms, EXIT_GRACE_MS, U64),
     F(mon_create, timeout_ms, TIMEOUT_MS, U64),
 };
 TYPE(mon_create, create_fields);

@@ -68,7 +68,7 @@ enum mon_tag {
     MON_T_START_TIME, MON_T_LOST_LINES, MON_T_CONTAINER,
     MON_T_HOSTNAME = 128, MON_T_DOMAINNAME, MON_T_NETNS, MON_T_NEW_NET, MON_T_NEW_IPC, MON_T_NEW_UTS, MON_T_PID_INIT, MON_T_UID_MAP,
     MON_T_GID_MAP, MON_T_SYSCTL, MON_T_CGROUP, MON_T_NOTIFY, MON_T_OOM_SCORE_ADJ, MON_T_NS_NET, MON_T_NS_IPC, MON_T_NS_UTS,
-    MON_T_NS_PID, MON_T_NS_USER, MON_T_INIT_PID,
+    MON_T_NS_PID, MON_T_NS_USER, MON_T_INIT_PID, MON_T_EXIT_GRACE_MS,
 };
 
 enum mon_log_format { MON_LOG_NONE, MON_LOG_CRI, MON_LOG_JSON };
@@ -122,6 +122,7 @@ struct mon_create {
     char *runtime;       /* program of a foreign OCI runtime; NULL: built in */
     char **runtime_args; /* its global options, before the command */
     char **exit_command; /* argv, run after the exit was recorded */
+    uint64_t exit_grace_ms; /* only after this time if somebody was attached to the end, who may remove it himself; 10 s at most */
     uint64_t timeout_ms; /* 0: 120 s; then the builder is killed */
 };
 

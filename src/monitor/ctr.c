@@ -81,6 +81,7 @@ void ctr_free(struct ctr *c)
         free(w);
     }
     loop_remove(c->drain);
+    loop_remove(c->exit_timer);
     io_done(&c->io);
     mon_struct_done(&mon_create_type, &c->spec);
     free(c->id);
@@ -100,6 +101,23 @@ static void notify(struct ctr *c)
     }
 }
 
+static void on_exit_timer(struct loop_source *s, void *data)
+{
+    struct ctr *c = data;
+    loop_remove(s);
+    c->exit_timer = NULL;
+    monitor_exit_command(c->m, c);
+}
+
+/* Who was attached to the end removes it by himself, as a rule: then REMOVE comes first, and a program less is run. */
+static void run_exit_command(struct ctr *c, bool attached)
+{
+    uint64_t ms = c->spec.exit_grace_ms < MON_EXIT_GRACE_MAX_MS ? c->spec.exit_grace_ms : MON_EXIT_GRACE_MAX_MS;
+    if (!attached || ms == 0 || loop_add_timer(c->m->loop, ms * 1000000, on_exit_timer, c, &c->exit_timer, NULL) < 0) {
+        monitor_exit_command(c->m, c);
+    }
+}
+
 /* The output is drained: everybody is told. */
 static void ctr_finish(struct ctr *c)
 {
@@ -107,6 +125,7 @@ static void ctr_finish(struct ctr *c)
         return;
     }
     struct mon_ctr_state s;
+    bool attached = c->io.n_viewers > 0;
     c->finished = true;
     loop_remove(c->drain);
     c->drain = NULL;
@@ -125,7 +144,7 @@ static void ctr_finish(struct ctr *c)
     }
     event_send(c->m, MON_EXITED, &s);
     notify(c);
-    monitor_exit_command(c->m, c);
+    run_exit_command(c, attached);
     if (c->removing) { /* REMOVE with force waited for this */
         struct reply_to to = c->remove_to;
         struct err e = { 0 };

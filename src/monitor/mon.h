@@ -23,6 +23,7 @@ enum {
     MON_SCRATCH = 128 << 10,
     MON_CREATE_TIMEOUT_MS = 120000,
     MON_TEXT_MAX = 1024,
+    MON_EXIT_GRACE_MAX_MS = 10000,
 };
 
 struct monitor;
@@ -119,7 +120,7 @@ struct ctr {
     struct io io;
     char *cgroup; /* as oci_cgroup_open() names it; NULL: not known */
     struct job *job; /* the builder while it creates and until START, later the remover */
-    struct loop_source *drain;
+    struct loop_source *drain, *exit_timer; /* exit_timer: the exit command waits for it */
     struct waiter *waiters;
     struct exec *execs;
     size_t n_execs;

@@ -26,7 +26,8 @@ for start, names in ((1, "errno:n kind:n text:s major:n minor:n version:s pid:n"
                           "truncated:n resources:b state:n created_ns:n started_ns:n exited_ns:n oom_killed:n reason:s force:n "
                           "start_time:n lost_lines:n container:l"),
                      (128, "hostname:s domainname:s netns:s new_net:n new_ipc:n new_uts:n pid_init:n uid_map:l gid_map:l sysctl:l "
-                           "cgroup:l notify:s oom_score_adj:n ns_net:s ns_ipc:s ns_uts:s ns_pid:s ns_user:s init_pid:n")):
+                           "cgroup:l notify:s oom_score_adj:n ns_net:s ns_ipc:s ns_uts:s ns_pid:s ns_user:s init_pid:n "
+                           "exit_grace_ms:n")):
     for i, spec in enumerate(names.split()):
         name, kind = spec.split(":")
         TAGS[name] = (start + i, "nslbf".index(kind))

@@ -177,9 +177,15 @@ static int write_doc(const char *dir, const char *name, const struct json_type *
     return r < 0 ? r : file_replace(AT_FDCWD, path, b.data, b.len, 0600, false, e);
 }
 
-static int write_bundle(struct ctr *c, const struct oci_spec *s, struct err *e)
+int bundle_dir(const struct pod *p, const struct ctr *c, struct err *e)
 {
-    int r = dir_make_all(AT_FDCWD, c->dir, 0711, e);
+    /* Another runtime has the root file system mounted in there, with its set-id programs; a root that is none here has to get in. */
+    return dir_make_all(AT_FDCWD, c->dir, p->spec.userns ? 0711 : 0700, e);
+}
+
+static int write_bundle(const struct pod *p, struct ctr *c, const struct oci_spec *s, struct err *e)
+{
+    int r = bundle_dir(p, c, e);
     if (r == 0) {
         r = write_doc(c->dir, "config.json", &oci_spec_type, s, e);
     }
@@ -278,7 +284,7 @@ static int generate(struct engine *g, struct pod *p, struct ctr *c, const struct
         r = spec_generate(&in, &s, e);
     }
     if (r == 0) {
-        r = write_bundle(c, s, e);
+        r = write_bundle(p, c, s, e);
     }
     spec_in_done(&in);
     return r;

@@ -67,7 +67,7 @@ static int make_again(struct engine *g, struct ctr *c, struct err *e)
         r = monitor_forget(m, c->row.id, e);
     }
     if (r == 0) {
-        r = dir_make_all(AT_FDCWD, c->dir, 0711, e);
+        r = bundle_dir(&p, c, e);
     }
     static const char *const docs[] = { "config.json" };
     for (size_t i = 0; r == 0 && i < ARRAY_LEN(docs); i++) {

@@ -189,6 +189,8 @@ MUST_USE int rootfs_of_process(int32_t pid, uint64_t start, int *ret_fd, struct 
 /* For a foreign runtime: the container's file system at its bundle's rootfs/. Both are idempotent. */
 MUST_USE int rootfs_mount(struct engine *g, const struct ctr *c, struct err *e);
 MUST_USE int rootfs_unmount(const struct ctr *c, struct err *e);
+/* The folder of a container's bundle. */
+MUST_USE int bundle_dir(const struct pod *p, const struct ctr *c, struct err *e);
 MUST_USE int ctr_lowers(struct engine *g, const char *id, char ***ret, struct err *e);
 
 /* images.c */

@@ -21,7 +21,8 @@ static int pod_spec(const struct pod_args *a, const char *operand, struct engine
     s->name = name ? strdup(name) : str_printf("pod-%llx", (unsigned long long)human_now());
     s->uid = str_printf("%llx", (unsigned long long)human_now());
     s->k8s_namespace = strdup("default");
-    s->hostname = a->hostname ? strdup(a->hostname) : NULL;
+    const char *hostname = a->hostname ? a->hostname : s->name;
+    s->hostname = hostname ? strdup(hostname) : NULL;
     s->cgroup_parent = a->cgroup_parent ? strdup(a->cgroup_parent) : NULL;
     s->net = str_eq(net, "host") ? ENGINE_NS_HOST : ENGINE_NS_POD;
     s->pid = a->share_pid ? ENGINE_NS_POD : ENGINE_NS_CONTAINER;
@@ -42,6 +43,19 @@ static int pod_spec(const struct pod_args *a, const char *operand, struct engine
     return r;
 }
 
+/* CRI tells pods of one name apart by their uid; people cannot. */
+static int name_is_free(struct cli *c, const char *name, struct err *e)
+{
+    struct engine_pod *p = NULL;
+    struct err le = { 0 };
+    int r = 0;
+    if (engine_pod_get(c->g, name, &p, &le) == 0 && str_eq(p->spec.name, name)) {
+        r = err_set(e, EEXIST, ERR_EXISTS, "the pod name \"%.128s\" is in use by pod %.12s", name, p->id);
+    }
+    engine_pod_free(p);
+    return r;
+}
+
 static int run_pod_run(void *globals, void *args, int argc, char **argv)
 {
     struct cli *c = globals;
@@ -51,6 +65,9 @@ static int run_pod_run(void *globals, void *args, int argc, char **argv)
     int r = pod_spec(args, argc > 0 ? argv[0] : NULL, &s, &e);
     if (r == 0) {
         r = cli_engine(c, &e);
+    }
+    if (r == 0) {
+        r = name_is_free(c, s.name, &e);
     }
     if (r == 0) {
         r = engine_pod_run(c->g, &s, &id, &e);

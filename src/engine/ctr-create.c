@@ -517,7 +517,7 @@ static int create_alone(struct engine *g, const struct engine_pod_spec *ps, cons
     CLEANUP_FD int lock = -1;
     char id[ID_SIZE];
     spec.kind = ENGINE_POD_CONTAINER;
-    if (!str_empty(s->name) && ctr_name_check(s->name, e) < 0) {
+    if (!str_empty(s->name) && name_check("container", s->name, e) < 0) {
         return -EINVAL;
     }
     /* Asked first, so that a taken name does not cost a network namespace. */

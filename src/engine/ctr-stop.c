@@ -188,14 +188,17 @@ int engine_ctr_stop(struct engine *g, const char *ref, int64_t timeout_s, struct
     CLEANUP_CTR struct ctr c = { 0 };
     CLEANUP_FD int lock = -1;
     int r = take(g, ref, &c, &lock, e);
-    if (r < 0 || !ctr_lives(&c)) {
+    if (r < 0 || (!ctr_lives(&c) && (c.st.stopped || str_empty(c.spec.restart_policy)))) {
         return r;
     }
+    /* Told to one that waits for its restart, too. */
+    bool lives = ctr_lives(&c);
     c.st.stopped = true;
     r = ctr_save(g, &c, e);
-    if (r == 0) {
-        r = ctr_stop_locked(g, &c, timeout_s, e);
+    if (r < 0 || !lives) {
+        return r;
     }
+    r = ctr_stop_locked(g, &c, timeout_s, e);
     if (r == 0) {
         r = event_put(g, "container", "stop", c.row.id, c.row.pod_id, e, "name", c.row.name, "image", c.st.image_name, NULL);
         engine_wake(g);

@@ -325,7 +325,7 @@ int engine_ctr_list(struct engine *g, struct engine_ctrs *ret, struct err *e)
     return 0;
 }
 
-int ctr_name_check(const char *name, struct err *e)
+int name_check(const char *what, const char *name, struct err *e)
 {
     size_t n = 0;
     while (isalnum((unsigned char)name[n]) || (n > 0 && name[n] != '\0' && strchr("_.-", name[n]))) {
@@ -334,8 +334,8 @@ int ctr_name_check(const char *name, struct err *e)
     if (n > 0 && n <= 128 && name[n] == '\0') {
         return 0;
     }
-    return err_set(e, EINVAL, ERR_INVALID, "invalid container name \"%.128s\": 1 to 128 letters, digits, _ . - are allowed, the first a letter or digit",
-                   name);
+    return err_set(e, EINVAL, ERR_INVALID, "invalid %s name \"%.128s\": 1 to 128 letters, digits, _ . - are allowed, the first a letter or digit",
+                   what, name);
 }
 
 int engine_ctr_rename(struct engine *g, const char *ref, const char *name, struct err *e)
@@ -343,7 +343,7 @@ int engine_ctr_rename(struct engine *g, const char *ref, const char *name, struc
     CLEANUP_CTR struct ctr c = { 0 };
     CLEANUP_FD int lock = -1;
     CLEANUP_STORE_TX struct store_tx tx = { 0 };
-    int r = ctr_name_check(name, e);
+    int r = name_check("container", name, e);
     if (r == 0) {
         r = ctr_load(g, ref, &c, e);
     }

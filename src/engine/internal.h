@@ -125,8 +125,8 @@ MUST_USE int pod_monitor(const struct pod *p, struct mon **ret, struct err *e);
 MUST_USE int ports_take(struct engine *g, struct engine_pod_spec *s, const char *id, struct err *e);
 
 /* ctr.c */
-/* People's containers: "[a-zA-Z0-9][a-zA-Z0-9_.-]*". */
-MUST_USE int ctr_name_check(const char *name, struct err *e);
+/* Names that people give: "[a-zA-Z0-9][a-zA-Z0-9_.-]*". what: "container", "pod". */
+MUST_USE int name_check(const char *what, const char *name, struct err *e);
 MUST_USE int ctr_load(struct engine *g, const char *ref, struct ctr *ret, struct err *e);
 MUST_USE int ctr_from_row(struct engine *g, struct store_ctr *row, struct ctr *ret, struct err *e);
 /* Looks at the status file (and the process) and corrects the row. Appends the events of what happened meanwhile. */

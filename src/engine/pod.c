@@ -203,6 +203,10 @@ int engine_pod_run(struct engine *g, const struct engine_pod_spec *s, char **ret
     struct err le = { 0 };
     int r = 0;
     e = e ? e : &le;
+    /* What comes through CRI has been checked by its own rules. */
+    if (!s->cri_config && !str_empty(s->name) && name_check("pod", s->name, e) < 0) {
+        return -EINVAL;
+    }
     if (key) {
         r = key_lock(g, key, &lock, e);
         if (r == 0) {

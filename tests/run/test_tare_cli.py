@@ -268,3 +268,22 @@ def test_another_runtime(tare):
 def test_save_of_nothing_writes_nothing(tare):
     r = tare("save", "busybox", "nothere", check=False, text=False)
     assert r.returncode == 1 and r.stdout == b"" and b"nothere" in r.stderr
+
+
+def test_stop_ends_restarts(tare):
+    tare("run", "-d", "--name", "again", "--restart", "always", "--network", "none", "busybox", "false")
+    count = lambda: int(tare("inspect", "--format", "{{.RestartCount}}", "again").stdout)
+    end = time.time() + 20
+    while count() < 2 and time.time() < end:
+        time.sleep(0.05)
+    tare("stop", "-t", "0", "again")
+    seen = count()
+    time.sleep(1.5)     # longer than the pause before the next try
+    assert seen >= 2 and count() == seen
+
+
+def test_pod_names(tare):
+    assert "invalid pod name" in tare("pod", "run", "--name", "a b", "--network", "none", check=False).stderr
+    tare("pod", "run", "--name", "team", "--network", "none")
+    assert "is in use by pod" in tare("pod", "run", "team", check=False).stderr
+    assert tare("run", "--rm", "--pod", "team", "busybox", "hostname").stdout == "team\n"

@@ -1,4 +1,4 @@
-/* store/lazy-crypto.c: what is used of libcrypto, loaded when something is hashed. */
+/* sys/lazy-crypto.c: what is used of libcrypto, loaded when something is hashed. */
 #include "sys/lazy.h"
 
 #include <openssl/evp.h>
@@ -15,6 +15,7 @@ LAZY(CRYPTO, 0, int, EVP_DigestFinal_ex, (EVP_MD_CTX * c, unsigned char *out, un
 LAZY(CRYPTO, 0, int, EVP_Digest,
      (const void *data, size_t count, unsigned char *out, unsigned int *len, const EVP_MD *md, ENGINE *engine),
      (data, count, out, len, md, engine))
+LAZY(CRYPTO, NULL, const EVP_MD *, EVP_sha1, (void), ())
 LAZY(CRYPTO, NULL, const EVP_MD *, EVP_sha256, (void), ())
 LAZY(CRYPTO, NULL, const EVP_MD *, EVP_sha512, (void), ())
 LAZY(CRYPTO, -1, int, EVP_EncodeBlock, (unsigned char *to, const unsigned char *from, int n), (to, from, n))

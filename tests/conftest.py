@@ -168,8 +168,8 @@ def stop_process(p, timeout=10):
 
 
 def pytest_terminal_summary(terminalreporter):
-    """Fault points that tests/fault has tried."""
+    """Points and instants at which tests have killed a program."""
     tried = sum(value for kind in ("passed", "failed") for rep in terminalreporter.stats.get(kind, ())
                 for name, value in getattr(rep, "user_properties", ()) if name == "points")
     if tried:
-        terminalreporter.write_line(f"fault points tried: {tried}")
+        terminalreporter.write_line(f"points tried: {tried}")

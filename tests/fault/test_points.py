@@ -35,7 +35,7 @@ def passed(t, op):
     r = subprocess.run(t.argv(*op.argv), env=dict(t.env, TARE_FAULT_TRACE=trace), capture_output=True, text=True, timeout=60)
     assert r.returncode == 0, r.stderr
     for argv in op.after:
-        t(*argv)
+        t(*crashlib.whole(t, argv))
     with open(trace) as f:
         return collections.Counter(f.read().split())
 

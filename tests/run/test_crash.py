@@ -25,6 +25,9 @@ def tare(workdir, busybox_archive):
     t.clear()
 
 
+POINTS = int(os.environ.get("TARE_CRASH_POINTS", "6"))   # instants of each operation
+
+
 def wait_for(what, seconds=20):
     end = time.time() + seconds
     while not what():
@@ -60,15 +63,17 @@ def registry(tmp_path, busybox_archive):
 
 
 @pytest.mark.parametrize("name", crashlib.NAMES)
-def test_killed_at_random(tare, busybox_archive, name):
+def test_killed_at_random(tare, busybox_archive, record_property, name):
+    record_property("points", POINTS)
     op = next(o for o in crashlib.operations(busybox_archive) if o.name == name)
-    crashlib.kill_at_random(tare, op, int(os.environ.get("TARE_CRASH_POINTS", "8")), f"{name}-1")
+    crashlib.kill_at_random(tare, op, POINTS, f"{name}-1")
 
 
-def test_pull_killed_at_random(tare, busybox_archive, registry):
+def test_pull_killed_at_random(tare, busybox_archive, registry, record_property):
+    record_property("points", POINTS)
     tare("rmi", "-f", "busybox")
     op = crashlib.operations(busybox_archive, registry)[-1]
-    crashlib.kill_at_random(tare, op, int(os.environ.get("TARE_CRASH_POINTS", "8")), "pull-1")
+    crashlib.kill_at_random(tare, op, POINTS, "pull-1")
     assert crashlib.contents(tare) == []
 
 

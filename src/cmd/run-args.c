@@ -410,35 +410,9 @@ static int step_life(struct making *m)
     return r;
 }
 
-/* Our cgroup in the unified hierarchy, if it is one of a service that systemd delegated. */
-static char *own_cgroup(void)
-{
-    char line[4096];
-    char *path = NULL;
-    FILE *f = fopen("/proc/self/cgroup", "re");
-    while (f && !path && fgets(line, sizeof(line), f)) {
-        line[strcspn(line, "\n")] = '\0';
-        if (str_starts(line, "0::/") && strstr(line, ".service")) {
-            path = strdup(line + 3);
-        }
-    }
-    if (f) {
-        fclose(f);
-    }
-    return path;
-}
-
-/* Started by a unit of Type=notify: readiness is the container's to tell, and its processes stay in the unit. */
 static int step_systemd(struct making *m)
 {
-    if (str_empty(getenv("NOTIFY_SOCKET"))) {
-        return 0;
-    }
-    m->ctr->notify_socket = true;
-    if (!m->pod->cgroup_parent) {
-        m->pod->cgroup_parent = own_cgroup();
-    }
-    return 0;
+    return run_in_unit(m->ctr, m->pod, m->e);
 }
 
 int run_specs(const struct cli *c, const struct run_args *a, int argc, char **argv, struct engine_ctr_spec *ctr,

@@ -24,3 +24,8 @@ MUST_USE int run_specs(const struct cli *c, const struct run_args *a, int argc, 
                        struct engine_pod_spec *pod, struct err *e);
 /* What update and run share. */
 MUST_USE int run_resources(const struct run_args *a, struct engine_resources *r, struct err *e);
+/*
+ * Started by a unit of Type=notify: the container's processes stay in the unit's cgroup, and it gets the manager's socket, since readiness is
+ * its own to tell (the unit needs NotifyAccess=all). Without NOTIFY_SOCKET nothing happens. In run-systemd.c.
+ */
+MUST_USE int run_in_unit(struct engine_ctr_spec *ctr, struct engine_pod_spec *pod, struct err *e);

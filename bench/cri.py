@@ -7,6 +7,7 @@ one round of each in turn, so that a drift of the machine meets both alike."""
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -45,7 +46,7 @@ def rollup(pid, key):
 
 class Daemon:
     def __init__(self, name, argv, socket, folder):
-        self.name, self.socket = name, socket
+        self.name, self.socket, self.folder = name, socket, folder
         with open(f"{folder}/{name}.log", "wb") as log:
             self.process = subprocess.Popen(argv, stdout=log, stderr=log)
         wait_for(socket)
@@ -62,6 +63,19 @@ class Daemon:
     def close(self):
         self.process.terminate()
         self.process.wait()
+        # What a containerd leaves behind after a call that failed: shims, and their mounts.
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open(f"/proc/{pid}/cmdline", "rb") as f:
+                    words = f.read().split(b"\0")
+            except OSError:
+                continue
+            if b"containerd-shim" in words[0] and self.socket.encode() in words:
+                os.kill(int(pid), signal.SIGKILL)
+        with open("/proc/mounts", encoding="utf-8") as f:
+            left = [line.split()[1] for line in f]
+        for path in reversed([m for m in left if m.startswith(self.folder + "/cd")]):
+            subprocess.run(["umount", "-l", path], check=False)
 
 
 def tared(build, folder, archive):

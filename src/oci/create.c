@@ -185,6 +185,16 @@ static void join_early(struct ctr *c)
     c->n_join = left;
 }
 
+/* The init and the intermediate share a socket: the init says nothing before the parent has heard who it is. */
+static _Noreturn void born_inside(struct ctr *c)
+{
+    struct sync_msg m;
+    if (sync_recv(c->sock[1], &m, NULL) < 0) {
+        _exit(1);
+    }
+    ctr_init_main(c);
+}
+
 static _Noreturn void intermediate_main(struct ctr *c)
 {
     struct err e = { 0 };
@@ -207,7 +217,7 @@ static _Noreturn void intermediate_main(struct ctr *c)
     pid_t pid = clone_with((c->new_ns & 0xffffffffu & ~(uint64_t)CLONE_NEWCGROUP) | CLONE_PARENT, false, -1, &pidfd);
     if (pid == 0) {
         c->new_ns = (c->new_ns & 0xffffffffu) | c->new_ns >> 32;
-        ctr_init_main(c);
+        born_inside(c);
     }
     if (pid < 0) {
         err_sys(&e, errno, "create the container's namespaces inside of its user namespace");
@@ -265,7 +275,8 @@ static int birth(struct ctr *c, struct oci_created *out, struct err *e)
         return err_sys(e, -r, "find the container's init");
     }
     out->pidfd = fd_steal(&pidfd);
-    return 0;
+    r = sync_send(c->sock[0], SYNC_GO, 0, NULL, -1);
+    return r < 0 ? err_sys(e, -r, "tell the init to begin") : 0;
 }
 
 static int runtime_hooks(struct ctr *c, const struct oci_created *out, struct err *e)

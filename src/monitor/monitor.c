@@ -59,8 +59,10 @@ static int take_pod(int boot_fd, struct mon_header *h, struct mon_pod *pod, stru
     return r;
 }
 
-static void answer_boot(int boot_fd, const struct mon_header *h, const struct monitor *m, const struct err *e)
+/* Fails when nobody is there to hear it. */
+static int answer_boot(int boot_fd, const struct mon_header *h, const struct monitor *m, const struct err *e)
 {
+    int r = -ENOMEM;
     CLEANUP_BUF struct buf b = { 0 };
     struct mon_header to = { .major = MON_MAJOR, .minor = MON_MINOR, .type = MON_POD, .seq = h->seq,
                              .flags = m ? MON_REPLY : MON_REPLY | MON_ERROR };
@@ -74,9 +76,10 @@ static void answer_boot(int boot_fd, const struct mon_header *h, const struct mo
         me = (struct mon_error){ .code = (uint32_t)e->code, .kind = e->kind, .text = (char *)(uintptr_t)e->text };
     }
     if (mon_encode(&to, m ? &mon_pod_state_type : &mon_error_type, m ? (void *)&s : (void *)&me, &b, fds, &n_fds, NULL) == 0) {
-        (void)!sock_send(boot_fd, b.data, b.len, NULL, 0, 0);
+        r = sock_send(boot_fd, b.data, b.len, NULL, 0, 0) < 0 ? -EPIPE : 0;
     }
     mon_struct_done(&mon_pod_state_type, &s);
+    return r;
 }
 
 /* A v1 cgroup is joined through `tasks`: unlike cgroup.procs it waits for no grace period of RCU. */
@@ -246,9 +249,10 @@ static int boot(struct monitor *m, int boot_fd, struct err *e)
     if (r == 0) {
         r = setup(m, &pod, e);
     }
-    answer_boot(boot_fd, &h, r == 0 ? m : NULL, e);
+    int sent = answer_boot(boot_fd, &h, r == 0 ? m : NULL, e);
     mon_struct_done(&mon_pod_type, &pod);
-    return r;
+    /* Whoever started it was killed meanwhile: its pod is undone, the folder may be gone, and nobody would ever stop it. */
+    return r == 0 && sent < 0 ? err_set(e, EPIPE, ERR_UNAVAILABLE, "the program that started this monitor has gone") : r;
 }
 
 int monitor_run(const char *dir, int boot_fd, struct err *e)

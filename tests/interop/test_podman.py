@@ -1,4 +1,5 @@
 """podman runs containers through tare-oci: run, exec, pause, update, kill, rm, states and exit codes as with any OCI runtime."""
+import glob
 import os
 import shutil
 import subprocess
@@ -35,8 +36,14 @@ class Podman:
         return self("run", "--network", "none", *args, **kw)
 
 
+def parent_cgroups():
+    """podman's own parent cgroup, which it makes and never removes."""
+    return {d for d in glob.glob("/sys/fs/cgroup/libpod_parent") + glob.glob("/sys/fs/cgroup/*/libpod_parent") if os.path.isdir(d)}
+
+
 @pytest.fixture
 def podman(workdir):
+    before = parent_cgroups()
     p = Podman(workdir)
     yield p
     p("rm", "-af", "-t", "0", check=False)
@@ -45,6 +52,11 @@ def podman(workdir):
             m = line.split()[4]
             if m.startswith(f"{workdir}/"):
                 subprocess.run(["umount", "-l", m], check=False)
+    for d in parent_cgroups() - before:
+        try:
+            os.rmdir(d)
+        except OSError:     # another podman has come to use it
+            pass
 
 
 def test_run(podman):

@@ -149,8 +149,7 @@ def operations(archive, reference=None):
     pod, pod_rm = [["pod", "run", "p"]], [["pod", "rm", "-f", "@pods"]]
     in_p = ["create", "--pod", "p", *new]
     ops = [
-        # A name of a pod is not one of a kind at the shell: a retry of what had been done makes another.
-        Op("pod-run", pod[0], done=lambda t: len(t.pods()) in (1, 2), after=pod_rm),
+        Op("pod-run", pod[0], done=lambda t: len(t.pods()) == 1 and "Ready" in t("pod", "ls").stdout, after=pod_rm),
         Op("pod-stop", ["pod", "stop", "p"], before=[*pod, in_p], done=lambda t: not t.leases(), after=pod_rm),
         Op("pod-rm", ["pod", "rm", "-f", "p"], before=[*pod, in_p], done=lambda t: not t.pods() and not t.ids()),
         Op("create-in", in_p, before=pod, done=lambda t: len(t.ids()) == 1, after=pod_rm),
@@ -172,7 +171,7 @@ def operations(archive, reference=None):
 def finished_already(op, err):
     """What a retry may answer when the killed one had done it all."""
     text = err.lower()
-    return ("in use" in text and op.name in ("create", "run")) or ("no such" in text or "not found" in text or "no container" in text
+    return ("in use" in text and op.name in ("create", "run", "pod-run")) or ("no such" in text or "not found" in text or "no container" in text
                                                                     or "no image" in text) and op.name in ("rm", "rmi")
 
 

@@ -36,6 +36,9 @@ class Podman:
         return self("run", "--network", "none", *args, **kw)
 
 
+STATES = "/run/tare-oci"     # podman names no --root: the runtime's own default
+
+
 def parent_cgroups():
     """podman's own parent cgroup, which it makes and never removes."""
     return {d for d in glob.glob("/sys/fs/cgroup/libpod_parent") + glob.glob("/sys/fs/cgroup/*/libpod_parent") if os.path.isdir(d)}
@@ -43,7 +46,7 @@ def parent_cgroups():
 
 @pytest.fixture
 def podman(workdir):
-    before = parent_cgroups()
+    before, had_states = parent_cgroups(), os.path.exists(STATES)
     p = Podman(workdir)
     yield p
     p("rm", "-af", "-t", "0", check=False)
@@ -52,6 +55,8 @@ def podman(workdir):
             m = line.split()[4]
             if m.startswith(f"{workdir}/"):
                 subprocess.run(["umount", "-l", m], check=False)
+    if not had_states:
+        shutil.rmtree(STATES, ignore_errors=True)
     for d in parent_cgroups() - before:
         try:
             os.rmdir(d)

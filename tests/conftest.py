@@ -1,5 +1,7 @@
 """What every root-level test gets: the programs' paths, folders of its own, and the check that nothing is left behind."""
+import glob
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -23,6 +25,15 @@ def mounts():
 
 def interfaces():
     return set(os.listdir("/sys/class/net"))
+
+
+def bridges():
+    """tare's own default bridge, and those that the machine's CNI configurations name."""
+    found = {"tare0"}
+    for path in glob.glob("/etc/cni/net.d/*"):
+        with open(path, errors="replace") as f:
+            found.update(re.findall(r'"bridge"\s*:\s*"([^"]+)"', f.read()))
+    return found
 
 
 def cgroups():
@@ -79,8 +90,8 @@ class Snapshot:
         now = processes()
         left = [f"process {p}: {now[p]}" for p in set(now) - self.processes]
         left += [f"mount {m}" for m in mounts() - self.mounts]
-        # The bridge of the default network is shared by all pods and stays, as docker0 does.
-        left += [f"interface {i}" for i in interfaces() - self.links if i not in ("tare0", "cni0")]
+        # The bridge of a network is shared by all of its pods and stays, as docker0 does.
+        left += [f"interface {i}" for i in interfaces() - self.links - bridges()]
         left += [f"cgroup {c}" for c in cgroups() - self.cgroups if os.path.basename(c) != "tare"]
         left += [f"netns {n}" for n in namespaces() - self.netns]
         left += [f"folder {d}" for d in ("/run/tare", "/var/lib/tare", "/run/tare-oci")

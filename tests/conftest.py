@@ -132,6 +132,20 @@ class Tare:
                 subprocess.run(self.argv("pod", "rm", "-f", p), capture_output=True, timeout=120)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def parent_cgroup():
+    """The parent of all pods stays when the last one goes, as docker's does; a test run takes it away if it brought it."""
+    def parents():
+        return set(glob.glob("/sys/fs/cgroup/tare") + glob.glob("/sys/fs/cgroup/*/tare"))
+    before = parents()
+    yield
+    for d in parents() - before:
+        try:
+            os.rmdir(d)
+        except OSError:     # somebody else's pod is in it
+            pass
+
+
 @pytest.fixture
 def no_leaks():
     """Fails the test if it leaves a process, mount, interface, cgroup, netns or folder."""

@@ -1,6 +1,6 @@
 /*
  * oci/seccomp-compile.c: a profile as a BPF program, by libseccomp, as a binary tree (a linear list of Docker's profile costs each
- * system call more). In front of it comes a stub of ours: a call that is newer than anything the profile names is answered with
+ * system call more). In front of it come a few instructions of ours: a call that is newer than anything the profile names is answered with
  * ENOSYS, so that a libc falls back to the older call instead of meeting the profile's EPERM.
  */
 #include "oci/seccomp-compile.h"
@@ -255,7 +255,7 @@ static void add_stub(struct buf *out, uint32_t default_action, int max)
     if (!arch || !refuses || max <= 0) {
         return;
     }
-    const struct sock_filter stub[] = {
+    const struct sock_filter newer_calls[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch)),
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, arch, 0, 4),
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
@@ -263,7 +263,7 @@ static void add_stub(struct buf *out, uint32_t default_action, int max)
         BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, (uint32_t)max, 0, 1),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
     };
-    buf_add(out, stub, sizeof(stub));
+    buf_add(out, newer_calls, sizeof(newer_calls));
 }
 
 static int build(scmp_filter_ctx f, const struct oci_seccomp *s, uint32_t action, struct buf *out, struct err *e)

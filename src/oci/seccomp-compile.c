@@ -247,7 +247,7 @@ static uint32_t native_audit_arch(void)
 }
 
 /* Only where the profile refuses by default: one that allows has to keep allowing what is new. */
-static void add_stub(struct buf *out, uint32_t default_action, int max)
+static void add_newer_calls(struct buf *out, uint32_t default_action, int max)
 {
     uint32_t arch = native_audit_arch();
     bool refuses = default_action == SCMP_ACT_KILL_PROCESS || default_action == SCMP_ACT_KILL_THREAD ||
@@ -280,7 +280,7 @@ static int build(scmp_filter_ctx f, const struct oci_seccomp *s, uint32_t action
         return r;
     }
     seccomp_attr_set(f, SCMP_FLTATR_CTL_OPTIMIZE, 2); /* a binary tree; the list works too where it is refused */
-    add_stub(out, action, max);
+    add_newer_calls(out, action, max);
     r = export_bpf(f, out, e);
     if (r == 0 && buf_failed(out)) {
         return err_oom(e);
